@@ -1,0 +1,18 @@
+"""Mistakes that only the user can mend; a command line prints them as one line and exits with 2.
+
+A message names the argument, the value got, the value wanted and the remedy, in one line::
+
+    raise UserError("--data.text_column: got 'txt', wanted one of emoji, name; give a column's name")
+"""
+
+
+class UserError(ValueError):
+    """Something a user gave cannot be used; ``str(error)`` is the one line to show."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that a user named is not there."""
+
+    def __str__(self) -> str:
+        """Return the message alone: OSError would print an errno in front."""
+        return str(self.args[0])
