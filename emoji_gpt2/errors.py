@@ -2,7 +2,7 @@
 
 A message names the argument, the value got, the value wanted and the remedy, in one line::
 
-    raise UserError("--data.text_column: got 'txt', wanted one of emoji, name; give a column's name")
+    raise UserError("--data.text_column: got 'txt', wanted emoji or name; give a column")
 """
 
 

@@ -1,0 +1,126 @@
+"""Batches: what is supervised in a row, and which rows stand together.
+
+A row is ``description, <|emoji|>, emoji ..., <|endoftext|>``. The position of ``<|emoji|>``
+predicts the first emoji, each emoji the next, the last one the end of text: these are the
+supervised positions, found by position and never by token. Rows are padded on the right, which a causal model
+without attention mask cannot see.
+
+Shapes: B rows, T positions of the longest row but its last token, N supervised positions of all
+rows, K right answers of a row.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray
+WINDOW_BATCHES = 64
+"""Rows are sorted by length within this many batches: long enough for hardly any padding."""
+
+
+class Batch(NamedTuple):
+    """One rank's part of a batch.
+
+    Attributes:
+        ids_BT: Input token ids, padded on the right.
+        positions_N: Supervised positions, as indices into the flattened ``[B * T]``.
+        labels_N: The token id that each supervised position must predict.
+        first_B: The position of each row's ``<|emoji|>``, as an index into ``[B * T]``.
+        answers_BK: Token ids that count as a hit for the row, -1 as filler; a row of fillers is
+            left out of ranking metrics (training rows, further rows of one text).
+    """
+
+    ids_BT: Tensor
+    positions_N: Tensor
+    labels_N: Tensor
+    first_B: Tensor
+    answers_BK: Tensor
+
+
+def collate(rows: list[tuple[Array, int, Array]], pad_id: int) -> Batch:
+    """Return the rows, each (all token ids, length of its prompt, right answers), as one batch.
+
+    Without rows, as on a rank that a small last batch does not reach, the batch is one padding
+    token with nothing supervised, so that every rank takes part in each step.
+    """
+    n_rows = max(1, len(rows))
+    n_inputs = np.array([len(ids) - 1 for ids, _, _ in rows], dtype=np.int64)
+    width = int(n_inputs.max(initial=1))
+    ids_BT = np.full((n_rows, width), pad_id, dtype=np.int64)
+    positions, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    first_B = np.zeros(n_rows, dtype=np.int64)
+    answers_BK = np.full((n_rows, max([1, *(len(a) for _, _, a in rows)])), -1, dtype=np.int64)
+    for row, (ids, n_prompt, answers) in enumerate(rows):
+        ids_BT[row, : len(ids) - 1] = ids[:-1]
+        positions.append(row * width + np.arange(n_prompt - 1, len(ids) - 1))
+        labels.append(ids[n_prompt:].astype(np.int64))
+        first_B[row] = row * width + n_prompt - 1
+        answers_BK[row, : len(answers)] = answers
+    return Batch(
+        torch.from_numpy(ids_BT),
+        torch.from_numpy(np.concatenate(positions)),
+        torch.from_numpy(np.concatenate(labels)),
+        torch.from_numpy(first_B),
+        torch.from_numpy(answers_BK),
+    )
+
+
+class LengthGroupedSampler:
+    """Yield one rank's rows of each batch: rows of like length together, in a seeded order.
+
+    Every epoch is a new permutation, a function of ``(seed, epoch)`` alone. Every rank gets the
+    same number of batches; in a small last batch some ranks may get no row. Each row occurs exactly
+    once over all ranks.
+
+    Args:
+        lengths: Token count of each row, ``[rows]``.
+        batch_size: Rows of one batch over all ranks.
+        seed: With the epoch, decides the order; None keeps rows sorted by length (evaluation).
+        rank: This process.
+        world_size: The number of processes.
+    """
+
+    def __init__(
+        self,
+        lengths: Array,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Array]:
+        for start, stop, order in self._batches():
+            yield order[start:stop][self.rank :: self.world_size]
+
+    def _batches(self) -> Iterator[tuple[int, int, Array]]:
+        n_rows = len(self.lengths)
+        starts = np.arange(0, n_rows, self.batch_size)
+        if self.seed is None:
+            order = np.argsort(self.lengths, kind="stable")
+        else:
+            rng = np.random.default_rng([self.seed, self.epoch])
+            order = rng.permutation(n_rows)
+            self._sort_windows(order)
+            rng.shuffle(starts)
+        for start in starts:
+            yield int(start), min(int(start) + self.batch_size, n_rows), order
+
+    def _sort_windows(self, order: Array) -> None:
+        window = self.batch_size * WINDOW_BATCHES
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            part[:] = part[np.argsort(self.lengths[part], kind="stable")]

@@ -1,0 +1,216 @@
+r"""The data module: any table of texts and emoji, tokenized once, in length-grouped batches.
+
+data = EmojiDataModule("emoji_df.csv", batch_size=64)
+data.prepare_data()                      # reads, checks, tokenizes, caches
+data.setup("fit")
+print("\n".join(data.report))           # what was read, kept and dropped
+for batch in data.train_dataloader():    # a Batch: ids_BT, positions_N, labels_N, ...
+hidden = gpt2.transformer(batch.ids_BT, use_cache=False).last_hidden_state
+logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
+loss = cross_entropy(logits, batch.labels_N)
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from transformers import GPT2Tokenizer
+
+from emoji_gpt2.batches import Array, LengthGroupedSampler
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.examples import SkinTones
+from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
+from emoji_gpt2.prepare import Recipe
+from emoji_gpt2.pretrained import load_gpt2_tokenizer
+from emoji_gpt2.rows import HashedTexts
+from emoji_gpt2.store import Store
+from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id
+
+
+def default_cache_dir() -> Path:
+    """Return where tokenized rows and downloads are kept: below ``XDG_CACHE_HOME`` or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoji_gpt2"
+
+
+class EmojiDataModule(LightningDataModule):
+    """Texts and their emoji for training and evaluation of ``EmojiGPT2``.
+
+    Args:
+        path: CSV, TSV, JSON lines or Parquet of texts and emoji, plain or compressed: a local file,
+            https://... or hf://datasets/user/name/file. None trains on the built-in emoji table:
+            the name and keywords of every emoji.
+        batch_size: Rows of one micro-batch over all devices together, so that a run means the same
+            on any number of devices.
+        max_length: Tokens of a row at most, its emoji included; longer texts are cut and counted.
+        skin_tones: "keep" them, or "drop": 👍🏽 becomes 👍, and texts that name a tone are left out.
+        val_path: A source to validate on, instead of texts held out of ``path``.
+        test_path: A source to test on, instead of texts held out of ``path``.
+        predict_path: A source of texts to predict emoji for; it needs no emoji column.
+        text_column: The column of the texts; None looks for name, text, description or prompt.
+        emoji_column: The column of the emoji; None looks for emoji, emojis or completion.
+        encoding: How the source's characters are encoded.
+        val_fraction: Share of the distinct texts held out for validation, at most 10,000 texts.
+            Where the source has no texts to spare (one per emoji), built-in keywords of its emoji
+            are used.
+        test_fraction: Share of the distinct texts held out for testing, likewise.
+        seed: Decides, with the epoch, the order of training rows.
+        num_workers: Processes per device that collate batches; 0 does it in the training process,
+            which is fast enough unless steps take a few milliseconds.
+        pin_memory: Use page-locked memory for batches; None does where there is a GPU.
+        tokenizer: Name or folder of the GPT-2 whose tokenizer to extend: the model's
+            ``pretrained``. None is the built-in GPT-2 BPE.
+        cache_dir: Where tokenized rows and downloads are kept; None is ~/.cache/emoji_gpt2.
+
+    Raises:
+        UserError: an argument is out of range, or the source cannot be read; one line says why.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        batch_size: int = 64,
+        max_length: int = 128,
+        skin_tones: SkinTones = "keep",
+        val_path: str | None = None,
+        test_path: str | None = None,
+        predict_path: str | None = None,
+        text_column: str | None = None,
+        emoji_column: str | None = None,
+        encoding: str = "utf-8",
+        val_fraction: float = 0.05,
+        test_fraction: float = 0.05,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool | None = None,
+        tokenizer: str | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
+        _check("max_length", max_length, 4 <= max_length <= N_POSITIONS, f"4 to {N_POSITIONS}")
+        _check("skin_tones", skin_tones, skin_tones in ("keep", "drop"), "keep or drop")
+        _check("num_workers", num_workers, num_workers >= 0, "0 or more")
+        _check("seed", seed, seed >= 0, "0 or more")
+        for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+            _check(name, share, 0 <= share <= 0.5, "0 to 0.5")
+        self.recipe = Recipe(
+            path=path,
+            val_path=val_path,
+            test_path=test_path,
+            text_column=text_column,
+            emoji_column=emoji_column,
+            encoding=encoding,
+            skin_tones=skin_tones,
+            max_length=max_length,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+        )
+        self.batch_size = batch_size
+        self.predict_path = predict_path
+        self.seed = seed
+        self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.tokenizer_name = tokenizer
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self._tokenizer: GPT2Tokenizer | None = None
+        self._store: Store | None = None
+        self._prompts: PromptDataset | None = None
+
+    @property
+    def tokenizer(self) -> GPT2Tokenizer:
+        """The tokenizer that the rows are made with, emoji tokens included."""
+        if self._tokenizer is None:
+            self._tokenizer, _ = add_emoji_tokens(load_gpt2_tokenizer(self.tokenizer_name))
+        return self._tokenizer
+
+    @property
+    def store(self) -> Store:
+        """The prepared rows; there after ``setup``."""
+        if self._store is None:
+            raise UserError(
+                "EmojiDataModule: got no rows yet; call prepare_data() and setup() first"
+            )
+        return self._store
+
+    @property
+    def report(self) -> list[str]:
+        """Lines that say what was read, kept, merged and dropped."""
+        return self.store.report
+
+    @property
+    def held_out_texts(self) -> HashedTexts:
+        """All normalised texts of validation and test; training must not look at them."""
+        return HashedTexts(self.store.held_out)
+
+    def prepare_data(self) -> None:
+        """Read, check, tokenize and cache the sources, unless the cache has them. Once per node."""
+        if not self._predicting():
+            self.recipe.prepare(self.tokenizer, self.cache_dir)
+
+    def _predicting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "predict"
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the prepared rows into memory and say what they are."""
+        if stage == "predict":
+            self._prompts = self._read_prompts()
+        elif self._store is None:
+            self._store = Store(self.recipe.locate(self.tokenizer, self.cache_dir))
+            for line in self.report:
+                rank_zero_info(line)
+
+    def _read_prompts(self) -> PromptDataset:
+        if self.predict_path is None:
+            raise UserError("--data.predict_path: got none, wanted a table of texts; give its path")
+        source = self.recipe.open(self.predict_path, self.cache_dir, needs_emoji=False)
+        texts = [text for chunk in source.chunks() for text in chunk.texts]
+        limit = self.recipe.max_length - 1
+        prompts = encode_prompts(self.tokenizer, texts, limit, "--data.predict_path: row")
+        return PromptDataset(texts, prompts, eos_id(self.tokenizer))
+
+    def train_dataloader(self) -> RowLoader:
+        """Return this rank's training batches, in a new order each epoch."""
+        dataset = self._dataset("train")
+        return self._loader(dataset, dataset.lengths, self.seed)
+
+    def val_dataloader(self) -> RowLoader | list[RowLoader]:
+        """Return this rank's share of the validation rows, each row on one rank."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> RowLoader | list[RowLoader]:
+        """Return this rank's share of the test rows, each row on one rank."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> RowLoader:
+        """Return the texts of ``predict_path``, in their order."""
+        assert self._prompts is not None, "setup('predict') comes first"
+        nothing_to_sort_by = np.zeros(len(self._prompts), dtype=np.uint8)
+        return self._loader(self._prompts, nothing_to_sort_by, None)
+
+    def _evaluation_loader(self, split: str) -> RowLoader | list[RowLoader]:
+        dataset = self._dataset(split)
+        return self._loader(dataset, dataset.lengths, None) if len(dataset) else []
+
+    def _dataset(self, split: str) -> RowDataset:
+        return RowDataset(self.store, self.store.splits[split], eos_id(self.tokenizer))
+
+    def _loader(
+        self, dataset: RowDataset | PromptDataset, lengths: Array, seed: int | None
+    ) -> RowLoader:
+        trainer = self.trainer
+        sampler = LengthGroupedSampler(
+            lengths,
+            self.batch_size,
+            seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+        return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
+
+
+def _check(name: str, got: object, fine: bool, wanted: str) -> None:
+    if not fine:
+        raise UserError(f"--data.{name}: got {got!r}, wanted {wanted}; correct it")

@@ -1,0 +1,79 @@
+"""Where a new emoji token starts: at the mean of what describes it, in the model's own embedding.
+
+An emoji's row is the mean of the embeddings of the tokens of its name and keywords, each
+weighted by its rarity, log(emoji / emoji whose description has the token), that is inverse document
+frequency
+(Spärck Jones 1972), and scaled to the mean norm of the other rows.
+"""
+
+from collections import Counter
+from collections.abc import Container, Sequence
+
+import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import normalize_text
+from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, token_id, token_ids
+
+
+def describe(table: EmojiTable, emoji: str, held_out: Container[str] = ()) -> list[str]:
+    """Return the emoji's normalised name and keywords, those in ``held_out`` left out."""
+    texts = map(normalize_text, (table.name(emoji), *table.keywords(emoji)))
+    return [text for text in dict.fromkeys(texts) if text not in held_out]
+
+
+@torch.no_grad()
+def add_embeddings(
+    model: GPT2LMHeadModel,
+    tokenizer: GPT2Tokenizer,
+    new_tokens: Sequence[str],
+    held_out: Container[str] = (),
+) -> None:
+    """Give ``model`` a row for each token of ``tokenizer`` and start those of ``new_tokens``.
+
+    Args:
+        model: Changed in place; input and output embeddings stay tied.
+        tokenizer: With emoji tokens.
+        new_tokens: The tokens that the model has not learnt; others keep their rows.
+        held_out: Texts that must not flow into the model, since it is evaluated on them.
+    """
+    n_tokens = max(len(tokenizer), model.config.vocab_size)
+    model.resize_token_embeddings(n_tokens, mean_resizing=False)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    rows_VD = model.transformer.wte.weight.data
+    known = torch.ones(len(rows_VD), dtype=torch.bool)
+    known[token_ids(tokenizer, new_tokens)] = False
+    norm = rows_VD[known].norm(dim=1).mean()
+    mean_D = rows_VD[known].mean(0)
+    table = EmojiTable.builtin()
+    emoji = [token for token in new_tokens if token != EMOJI_TOKEN]
+    texts = [describe(table, one, held_out) for one in emoji]
+    for row, start_D in zip(
+        token_ids(tokenizer, emoji),
+        _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D),
+        strict=True,
+    ):
+        rows_VD[row] = start_D * (norm / start_D.norm().clamp(min=1e-12))
+    if EMOJI_TOKEN in new_tokens:
+        rows_VD[token_id(tokenizer, EMOJI_TOKEN)] = mean_D
+
+
+def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[list[int]]:
+    """Return the tokens of each emoji's description, as they stand inside a sentence."""
+    ids = iter(encode_texts(tokenizer, [f" {text}" for group in texts for text in group]))
+    return [[token for _ in group for token in next(ids)] for group in texts]
+
+
+def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> list[Tensor]:
+    emoji_with = Counter(token for tokens in ids for token in set(tokens))
+    means = []
+    for tokens in ids:
+        counts = torch.tensor([emoji_with[token] for token in tokens], dtype=torch.float32)
+        weights = torch.log(len(ids) / counts)
+        if len(tokens) and weights.sum() > 0:
+            means.append(weights @ rows_VD[tokens] / weights.sum())
+        else:
+            means.append(otherwise_D)
+    return means

@@ -1,0 +1,146 @@
+"""Turn records into checked examples, a normalised text with the emoji it stands for, and count.
+
+    report = Report("emoji_df.csv")
+    for chunk in open_source("emoji_df.csv", cache_dir=cache).chunks():
+        examples = read_examples(chunk, EmojiTable.builtin(), "keep", report)
+
+Without a source, the examples are the emoji table's own names and keywords.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from emoji_gpt2.sources import Chunk
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import is_valid_unicode, normalize_text
+
+SkinTones = Literal["keep", "drop"]
+
+MAX_EMOJI_PER_KEYWORD = 16
+"""A keyword of more emoji than this ("face": 162, "flag": 274) says too little about each."""
+
+
+class Example(NamedTuple):
+    """A normalised text and the emoji that answer it, in order, fully-qualified."""
+
+    text: str
+    emoji: tuple[str, ...]
+
+
+@dataclass
+class Report:
+    """What was read from one source, by count; nothing is dropped without a reason here.
+
+    Attributes:
+        source: What the user called it.
+        rows_read: Records read.
+        dropped: Records left out, by reason.
+        noted: Records used, but with something to say about them.
+    """
+
+    source: str
+    rows_read: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
+
+    def summary(self, kept: int, emoji: int) -> str:
+        """Return one line: what was read, kept, merged, dropped and noted."""
+        merged = self.rows_read - self.dropped.total() - kept
+        line = (
+            f"{self.source}: {self.rows_read:,} rows read, {emoji:,} emoji kept in {kept:,} "
+            f"examples, {merged:,} variants merged"
+        )
+        dropped = [f"{count:,} {reason}" for reason, count in self.dropped.most_common()]
+        noted = [f"{count:,} with {what}" for what, count in self.noted.most_common()]
+        if dropped:
+            line += f"; dropped: {', '.join(dropped)}"
+        return line + (f"; {', '.join(noted)}" if noted else "")
+
+
+def read_examples(
+    chunk: Chunk, table: EmojiTable, skin_tones: SkinTones, report: Report
+) -> list[Example]:
+    """Return the usable examples of a chunk and count what was read and dropped in ``report``."""
+    examples = []
+    cells = chunk.emoji if chunk.emoji is not None else [""] * len(chunk.texts)
+    codepoints = chunk.codepoints or [""] * len(chunk.texts)
+    report.rows_read += len(chunk.texts)
+    for text, cell, codes in zip(chunk.texts, cells, codepoints, strict=True):
+        emoji = _emoji_of(cell, table, skin_tones)
+        example = Example(normalize_text(text), emoji)
+        reason = _reason_to_drop(example, text, cell, skin_tones)
+        if reason:
+            report.dropped[reason] += 1
+            continue
+        if codes and not _codepoints_agree(codes, cell, table):
+            report.noted["codepoints contradict the emoji (the emoji column was believed)"] += 1
+        if table.residue(cell):
+            report.noted["text or unknown emoji beside the emoji (ignored)"] += 1
+        examples.append(example)
+    return examples
+
+
+def _emoji_of(cell: str, table: EmojiTable, skin_tones: SkinTones) -> tuple[str, ...]:
+    whole = table.canonical(cell)
+    emoji = [whole] if whole else table.split(cell)
+    if skin_tones == "drop":
+        emoji = [table.base(e) for e in emoji]
+    return tuple(emoji)
+
+
+def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:
+    if not example.text:
+        return "empty text"
+    if not is_valid_unicode(text):
+        return "text with a lone surrogate"
+    if not example.emoji:
+        known_script = all(ord(c) < 0x2190 for c in cell)
+        return "no emoji in the row" if known_script else "emoji not in the table"
+    if skin_tones == "drop" and "skin tone" in example.text:
+        return "text names a skin tone"
+    return None
+
+
+def _codepoints_agree(codes: str, cell: str, table: EmojiTable) -> bool:
+    numbers = re.findall(r"[0-9a-f]{2,6}", codes.lower().replace("u+", " ").replace("0x", " "))
+    if not numbers or any(int(n, 16) > 0x10FFFF for n in numbers):
+        return False
+    return table.canonical("".join(chr(int(n, 16)) for n in numbers)) == table.canonical(cell)
+
+
+def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> list[Example]:
+    """Return each emoji of the table with its name."""
+    emoji = [e for e in table if skin_tones == "keep" or not table.tones(e)]
+    report.rows_read += len(table)
+    if len(emoji) < len(table):
+        report.dropped["text names a skin tone"] += len(table) - len(emoji)
+    return [Example(normalize_text(table.name(e)), (e,)) for e in emoji]
+
+
+def keyword_examples(
+    table: EmojiTable, emoji: Iterable[str], known_texts: Container[str], report: Report
+) -> list[Example]:
+    """Return each keyword with each of its emoji, for the ``emoji`` given, tones left out.
+
+    A keyword among ``known_texts``, such as another emoji's name, is not used, nor is one of more
+    than ``MAX_EMOJI_PER_KEYWORD`` emoji.
+    """
+    emoji_of: dict[str, list[str]] = defaultdict(list)
+    for one in emoji:
+        if not table.tones(one):
+            for keyword in dict.fromkeys(map(normalize_text, table.keywords(one))):
+                emoji_of[keyword].append(one)
+    examples = []
+    for keyword, all_of_it in emoji_of.items():
+        report.rows_read += len(all_of_it)
+        if keyword in known_texts:
+            report.dropped["keyword that is also a name or text"] += len(all_of_it)
+        elif len(all_of_it) > MAX_EMOJI_PER_KEYWORD:
+            reason = f"keyword of more than {MAX_EMOJI_PER_KEYWORD} emoji"
+            report.dropped[reason] += len(all_of_it)
+        else:
+            examples += [Example(keyword, (one,)) for one in all_of_it]
+    return examples

@@ -1,0 +1,114 @@
+"""The loader: batches of stored rows for one rank, by whole batches, in worker processes or not.
+
+It is no ``DataLoader`` subclass on purpose: Lightning would replace the sampler of one by its own
+under DDP (lightning/pytorch/trainer/connectors/data_connector.py), and rows are sharded already.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from emoji_gpt2.batches import Array, Batch, LengthGroupedSampler, collate
+from emoji_gpt2.store import Split, Store
+
+
+class PromptDataset(Dataset[Batch]):
+    """Texts without answers, to predict emoji for.
+
+    Args:
+        texts: As the user gave them.
+        ids: The token ids of each with ``<|emoji|>`` at the end.
+        pad_id: The token that fills up short rows.
+    """
+
+    def __init__(self, texts: list[str], ids: list[list[int]], pad_id: int) -> None:
+        self.texts = texts
+        self.ids = ids
+        self.pad_id = pad_id
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, indices: Array) -> Batch:
+        nothing = np.empty(0, dtype=np.int64)
+        prompts = [self.ids[int(i)] for i in indices]
+        return collate(
+            [(np.array([*ids, self.pad_id]), len(ids), nothing) for ids in prompts], self.pad_id
+        )
+
+
+class RowDataset(Dataset[Batch]):
+    """Rows of one split, addressed by many at a time: ``dataset[[3, 1, 4]]`` is a ``Batch``.
+
+    Args:
+        store: The rows.
+        split: Which of them.
+        pad_id: The token that fills up short rows.
+    """
+
+    def __init__(self, store: Store, split: Split, pad_id: int) -> None:
+        self.store = store
+        self.split = split
+        self.pad_id = pad_id
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, indices: Array) -> Batch:
+        rows = [
+            (*self.store.row(int(self.split.rows[i])), self.split.answers_of(int(i)))
+            for i in indices
+        ]
+        return collate(rows, self.pad_id)
+
+    def sample(self, size: int) -> Batch:
+        """Return ``size`` ranked rows spread evenly over the split, the same each time."""
+        assert self.split.offsets is not None
+        ranked = np.flatnonzero(np.diff(self.split.offsets))
+        chosen = np.linspace(0, len(ranked) - 1, min(size, len(ranked))).astype(int)
+        return self[ranked[chosen]]
+
+    @property
+    def lengths(self) -> Array:
+        """Token count of each row."""
+        lengths: Array = self.store.lengths[self.split.rows]
+        return lengths
+
+
+class RowLoader:
+    """Iterate over the batches of one rank; each iteration is the next epoch.
+
+    Args:
+        dataset: The rows.
+        sampler: Which rows make a batch.
+        num_workers: Processes that collate; 0 does it in this one.
+        pin_memory: Put batches in page-locked memory, for a GPU.
+    """
+
+    def __init__(
+        self,
+        dataset: RowDataset | PromptDataset,
+        sampler: LengthGroupedSampler,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.batches = sampler
+        self._epoch = 0
+        self._loader: DataLoader[Batch] = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.batches.epoch = self._epoch
+        self._epoch += 1
+        yield from self._loader

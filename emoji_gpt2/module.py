@@ -1,0 +1,264 @@
+"""The Lightning module: GPT-2 that answers a text with emoji, trained on the emoji alone.
+
+    model = EmojiGPT2(pretrained="gpt2")                             # or a folder
+    model = EmojiGPT2(config={"n_layer": 4, "n_embd": 256, "n_head": 4})   # from scratch
+    Trainer(max_epochs=3).fit(model, datamodule=EmojiDataModule("emoji_df.csv"))
+
+Shapes: B rows, T tokens, D width, N supervised positions, V candidates: end of text, then all
+emoji in table order.
+"""
+
+import math
+from collections.abc import Container
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.batches import Batch
+from emoji_gpt2.embeddings import add_embeddings
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.loss import candidate_logits, masked_cross_entropy
+from emoji_gpt2.metrics import EvaluationMetrics, best_answer_rank
+from emoji_gpt2.optim import decay_groups, warmup_cosine
+from emoji_gpt2.pretrained import (
+    load_gpt2_tokenizer,
+    load_gpt2_weights,
+    new_gpt2_config,
+    with_dropout,
+)
+from emoji_gpt2.tokenizer import (
+    add_emoji_tokens,
+    candidate_tokens,
+    tokenizer_from_json,
+    tokenizer_to_json,
+)
+
+BAR = ("loss", "hit_at_1")
+"""What of an evaluation the progress bar shows."""
+
+
+class EmojiGPT2(LightningModule):
+    """GPT-2 with one token per emoji, trained by cross-entropy on the emoji of each row.
+
+    The network is built by ``configure_model``, which Lightning calls: ``self.model`` is then a
+    ``GPT2LMHeadModel`` and ``self.tokenizer`` its tokenizer.
+
+    Args:
+        pretrained: Hub id (gpt2, distilgpt2, user/repo) or folder of a GPT-2 to start from. None
+            starts from scratch with ``config``.
+        config: GPT2Config fields of a model from scratch, such as n_layer, n_embd and n_head; not
+            used with ``pretrained``.
+        dropout: Probability from 0 to below 1 for all three of GPT-2's dropouts; None keeps the
+            configuration's.
+        learning_rate: AdamW's highest learning rate, reached after the warm-up.
+        weight_decay: AdamW's weight decay, on matrices only.
+        warmup_steps: Optimizer steps over which the learning rate rises linearly, before it falls
+            to 0 along a cosine until the end of training.
+
+    Raises:
+        UserError: an argument is out of range or a field unknown; one line says which.
+    """
+
+    model: GPT2LMHeadModel
+    tokenizer: GPT2Tokenizer
+    candidate_ids: Tensor
+    candidate_index: Tensor
+    val_metrics: EvaluationMetrics
+    test_metrics: EvaluationMetrics
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        dropout: float | None = None,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        _check("learning_rate", learning_rate, learning_rate > 0, "more than 0")
+        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
+        _check("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more optimizer steps")
+        _check("dropout", dropout, dropout is None or 0 <= dropout < 1, "0 to below 1, or null")
+        self.save_hyperparameters()
+        self._scratch_config = new_gpt2_config(config or {})
+        self._lr_steps: int | None = None
+        self._step_nats: Tensor | float = 0.0
+        self._step_tokens: Tensor | float = 0.0
+
+    def configure_model(self) -> None:
+        """Build the network, once, with emoji tokens: from scratch or from pretrained weights."""
+        if hasattr(self, "model"):
+            return
+        hparams = self.hparams
+        if not hparams["pretrained"] and "vocab_size" in (hparams["config"] or {}):
+            self._build_for_checkpoint()
+            return
+        tokenizer, new_tokens = add_emoji_tokens(load_gpt2_tokenizer(hparams["pretrained"]))
+        if hparams["pretrained"]:
+            model = load_gpt2_weights(hparams["pretrained"], hparams["dropout"])
+        else:
+            model = GPT2LMHeadModel(with_dropout(self._scratch_config, hparams["dropout"]))
+        add_embeddings(model, tokenizer, new_tokens, self._held_out_texts())
+        self._adopt(model, tokenizer)
+
+    def _build_for_checkpoint(self) -> None:
+        """Build what ``on_save_checkpoint`` described; the tokenizer comes with the checkpoint."""
+        if self._trainer is not None and self._trainer.ckpt_path is None:
+            raise UserError(
+                "--model.config.vocab_size: got "
+                f"{self._scratch_config.vocab_size}, wanted none; the tokenizer decides"
+            )
+        self.model = GPT2LMHeadModel(with_dropout(self._scratch_config, self.hparams["dropout"]))
+
+    def _held_out_texts(self) -> Container[str]:
+        datamodule = getattr(self._trainer, "datamodule", None)
+        return getattr(datamodule, "held_out_texts", ())
+
+    def _adopt(self, model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer) -> None:
+        """Take a network and its tokenizer, and what follows from them."""
+        self.model = model
+        self.tokenizer = tokenizer
+        model.config.bos_token_id = model.config.eos_token_id = tokenizer.eos_token_id
+        candidates = torch.tensor(candidate_tokens(tokenizer))
+        index = torch.full((model.config.vocab_size,), -1)
+        index[candidates] = torch.arange(len(candidates))
+        self.register_buffer("candidate_ids", candidates, persistent=False)
+        self.register_buffer("candidate_index", index, persistent=False)
+        self.val_metrics = EvaluationMetrics(len(candidates) - 1)
+        self.test_metrics = EvaluationMetrics(len(candidates) - 1)
+
+    def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
+        """Return the scores of all candidates at the given positions, ``[N, V]``, in float32.
+
+        Args:
+            ids_BT: Token ids, padded on the right with anything: a causal model does not see it.
+            positions_N: Indices into the flattened ``[B * T]``.
+        """
+        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
+        return candidate_logits(hidden_ND, self.model.lm_head.weight[self.candidate_ids])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the micro-batch's cross-entropy, summed; ``on_before_optimizer_step`` divides."""
+        logits_NV = self(batch.ids_BT, batch.positions_N)
+        nats, tokens = masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+        self._step_nats = self._step_nats + nats.detach()
+        self._step_tokens = self._step_tokens + tokens
+        # Lightning divides by accumulate_grad_batches, right or wrong: take that back.
+        return nats * self.trainer.accumulate_grad_batches
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn summed gradients into the mean over all supervised tokens of the optimizer step.
+
+        The step's tokens are those of all its micro-batches on all ranks. DDP and FSDP averaged the
+        gradients over ranks, which the world size takes back.
+        """
+        sums = torch.stack([torch.as_tensor(self._step_nats), torch.as_tensor(self._step_tokens)])
+        nats, tokens = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        factor = self.trainer.world_size / tokens.clamp(min=1)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+        self.log("train/loss", nats / tokens, prog_bar=True)
+        self._step_nats = self._step_tokens = 0.0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch in ``test/loss``, ``test/hit_at_1``, ``test/hit_at_5``, ``test/mrr``."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def _evaluate(self, batch: Batch, stage: str, metrics: EvaluationMetrics) -> None:
+        logits_NV = self(batch.ids_BT, batch.positions_N)
+        nats, tokens = masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+        ranked_B = batch.answers_BK[:, 0] >= 0
+        first = torch.searchsorted(batch.positions_N, batch.first_B[ranked_B])
+        answers_BK = batch.answers_BK[ranked_B]
+        indices_BK = torch.where(answers_BK < 0, 0, self.candidate_index[answers_BK]) - 1
+        ranks_B = best_answer_rank(logits_NV[first, 1:], indices_BK)
+        metrics.update(nats, tokens, ranks_B)
+        for name, metric in metrics.named().items():
+            self.log(f"{stage}/{name}", metric, on_epoch=True, prog_bar=name in BAR)
+
+    def predict_step(self, batch: Batch, batch_idx: int, top_k: int = 5) -> tuple[Tensor, Tensor]:
+        """Return each text's best emoji: token ids and probabilities, both ``[B, top_k]``.
+
+        The probabilities are over all emoji.
+        """
+        logits_BV = self(batch.ids_BT, batch.first_B)[:, 1:]
+        best = logits_BV.softmax(1).topk(top_k)
+        return self.candidate_ids[1:][best.indices], best.values
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW with decay groups, warm-up and cosine.
+
+        ``--optimizer`` and ``--lr_scheduler`` on the command line replace them.
+        """
+        # A fused AdamW unscales fp16 gradients itself, after we would have divided them.
+        fused = self.trainer.precision != "16-mixed"
+        groups = decay_groups(self.model, self.hparams["weight_decay"])
+        optimizer = AdamW(groups, lr=self.hparams["learning_rate"], fused=fused)
+        scheduler = LambdaLR(optimizer, self._lr_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _lr_factor(self, step: int) -> float:
+        if step and self._lr_steps is None:  # the first call, at step 0, comes before the data
+            self._lr_steps = self._total_steps()
+        return warmup_cosine(step, self.hparams["warmup_steps"], self._lr_steps)
+
+    def _total_steps(self) -> int | None:
+        """Return the optimizer steps of the whole run; None if it has no planned end.
+
+        ``trainer.estimated_stepping_batches`` would say so too, but asking for it before the data
+        loader has its state back makes Lightning lose that state (Lightning#20550).
+        """
+        trainer = self.trainer
+        ends = [trainer.max_steps] if trainer.max_steps > 0 else []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            window = trainer.accumulate_grad_batches
+            ends.append(math.ceil(trainer.num_training_batches / window) * trainer.max_epochs)
+        return min(ends, default=None)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint whole: the architecture in full and the tokenizer."""
+        config = self.model.config.to_diff_dict()
+        checkpoint["hyper_parameters"] |= {"pretrained": None, "config": config}
+        checkpoint["tokenizer"] = tokenizer_to_json(self.tokenizer)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the checkpoint's tokenizer.
+
+        Raises:
+            UserError: the checkpoint is not one of ``EmojiGPT2``, or of another architecture.
+        """
+        if "tokenizer" not in checkpoint:
+            raise UserError(
+                "--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2"
+            )
+        self._adopt(self.model, tokenizer_from_json(checkpoint["tokenizer"]))
+        ours, theirs = self.state_dict(), checkpoint["state_dict"]
+        for name in sorted(ours.keys() | theirs.keys()):
+            got, wanted = (tuple(d[name].shape) if name in d else None for d in (theirs, ours))
+            if got != wanted:
+                raise UserError(
+                    f"--ckpt_path: got a checkpoint whose {name} is {got}, wanted {wanted}: "
+                    "it is of another model; leave out --model.config and --model.pretrained"
+                )
+
+
+def _check(name: str, got: object, fine: bool, wanted: str) -> None:
+    if not fine:
+        raise UserError(f"--model.{name}: got {got!r}, wanted {wanted}; correct it")

@@ -1,0 +1,215 @@
+"""From sources to a store: read, check, tokenize, merge, split, write. Once per node, then cached.
+
+    store_folder = Recipe(path="emoji_df.csv").prepare(tokenizer, cache_dir)
+
+The folder's name is a hash of all that decides its content: the sources' bytes, the tokenizer, the
+options and the version of this code.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import GPT2Tokenizer
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.examples import (
+    Report,
+    SkinTones,
+    keyword_examples,
+    name_examples,
+    read_examples,
+)
+from emoji_gpt2.resources import read_text
+from emoji_gpt2.rows import SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector, text_hash
+from emoji_gpt2.sources import Source, open_source
+from emoji_gpt2.splits import MAX_HELD_OUT, Array, TextIndex
+from emoji_gpt2.store import Split, StoreWriter, is_whole
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.tokenizer import tokenizer_to_json
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raise it when the same recipe would give other rows."""
+CHUNK = 65_536
+KEYWORDS_HELD_OUT = 0.2
+"""Share of the built-in keywords held out in each split when the source has no text to spare."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``."""
+
+    path: str | None = None
+    val_path: str | None = None
+    test_path: str | None = None
+    text_column: str | None = None
+    emoji_column: str | None = None
+    encoding: str = "utf-8"
+    skin_tones: SkinTones = "keep"
+    max_length: int = 128
+    val_fraction: float = 0.05
+    test_fraction: float = 0.05
+
+    def open(self, path: str, cache_dir: Path, *, needs_emoji: bool = True) -> Source:
+        """Open one source the way this recipe says."""
+        return open_source(
+            path,
+            text_column=self.text_column,
+            emoji_column=self.emoji_column,
+            encoding=self.encoding,
+            cache_dir=cache_dir,
+            needs_emoji=needs_emoji,
+        )
+
+    def sources(self, cache_dir: Path) -> dict[int, Source]:
+        """Return the opened sources by the part that their rows play."""
+        paths = {SPLIT: self.path, VAL: self.val_path, TEST: self.test_path}
+        return {role: self.open(p, cache_dir) for role, p in paths.items() if p is not None}
+
+    def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
+        """Return where the store of this recipe belongs."""
+        options = asdict(self) | {
+            "path": None, "val_path": None, "test_path": None, "version": VERSION,
+        }  # fmt: skip
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+        digest.update(tokenizer_to_json(tokenizer).encode())
+        digest.update(read_text("emoji_table.csv").encode())
+        for role, source in sources.items():
+            digest.update(f"{role}:{source.digest()}:{source.columns}".encode())
+        return cache_dir / "rows" / digest.hexdigest()[:32]
+
+    def locate(self, tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
+        """Return where ``prepare`` has written the store."""
+        return self.folder(self.sources(cache_dir), tokenizer, cache_dir)
+
+    def prepare(self, tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
+        """Write the store unless it is there whole, and return its folder."""
+        sources = self.sources(cache_dir)
+        folder = self.folder(sources, tokenizer, cache_dir)
+        if is_whole(folder):
+            return folder
+        if folder.exists():
+            log.warning("the cache %s is truncated or foreign: it is written again", folder)
+        with StoreWriter(folder) as writer:
+            Preparation(self, RowCollector(writer, tokenizer, self.max_length)).run(sources)
+        return folder
+
+
+class Preparation:
+    """One writing of a store.
+
+    Args:
+        recipe: What to write.
+        rows: Where the rows are collected.
+    """
+
+    def __init__(self, recipe: Recipe, rows: RowCollector) -> None:
+        self.recipe = recipe
+        self.rows = rows
+        self.table = EmojiTable.builtin()
+        self.reports: dict[int, Report] = {}
+
+    def run(self, sources: dict[int, Source]) -> None:
+        """Read all parts, then merge, split and finish."""
+        if SPLIT not in sources:
+            self._add_builtin()
+        for role, source in sources.items():
+            self._add_source(role, source)
+        self._finish(sources)
+
+    def _add_source(self, role: int, source: Source) -> None:
+        report = self.reports[role] = Report(source.path.name)
+        for chunk in source.chunks(CHUNK):
+            examples = read_examples(chunk, self.table, self.recipe.skin_tones, report)
+            self.rows.add(role, examples, report)
+        if not self.rows.count(role):
+            argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
+            raise UserError(
+                f"--data.{argument}: got {str(source.path)!r}, none of whose {report.rows_read:,} "
+                f"rows has a text and an emoji ({reasons}), wanted at least one; check the columns "
+                f"(text: {source.columns.text!r}, emoji: {source.columns.emoji!r})"
+            )
+
+    def _add_builtin(self) -> None:
+        report = self.reports[TRAIN] = Report("built-in names")
+        names = name_examples(self.table, self.recipe.skin_tones, report)
+        self.rows.add(TRAIN, names, report)
+        report = self.reports[SPLIT] = Report("built-in keywords")
+        texts = {example.text for example in names}
+        examples = keyword_examples(self.table, self.table, texts, report)
+        self.rows.add(SPLIT, examples, report)
+
+    def _finish(self, sources: dict[int, Source]) -> None:
+        training = self.rows.index(TRAIN, SPLIT)
+        held_out = self._hold_out(training, sources)
+        if held_out is None:
+            self._add_held_out_keywords(training, sources)
+            held_out = {VAL: np.empty(0, np.int64), TEST: np.empty(0, np.int64)}
+        splits = {"train": training.training_split(np.concatenate(list(held_out.values())))}
+        hashes = []
+        for role, name in ((VAL, "val"), (TEST, "test")):
+            given = self.rows.index(role)
+            index, texts = (given, np.arange(len(given.hashes))) if len(given.rows) else (
+                training, held_out[role])  # fmt: skip
+            splits[name] = index.evaluation_split(texts)
+            hashes.append(index.hashes[texts])
+        report = [self._summary(role) for role in self.reports] + [_split_summary(splits)]
+        self.rows.writer.finish(splits, report, held_out=np.sort(np.concatenate(hashes)))
+
+    def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
+        """Return the held-out texts by role, or None if the source has too few to spare."""
+        may_be_held_out = np.ones(len(training.hashes), dtype=bool)
+        may_be_held_out[training.text_of_row[self.rows.role[training.rows] == TRAIN]] = False
+        wanted = {
+            role: _share(fraction, int(may_be_held_out.sum())) if role not in sources else 0
+            for role, fraction in self._fractions()
+        }
+        found = training.hold_out(sum(wanted.values()), may_be_held_out)
+        if SPLIT in sources and 2 * len(found) < sum(wanted.values()):
+            return None
+        n_val = round(len(found) * wanted[VAL] / max(1, sum(wanted.values())))
+        return {VAL: found[:n_val], TEST: found[n_val:]}
+
+    def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        return (VAL, self.recipe.val_fraction), (TEST, self.recipe.test_fraction)
+
+    def _add_held_out_keywords(self, training: TextIndex, sources: dict[int, Source]) -> None:
+        """Validate on built-in keywords of the source's emoji, none of them a training text."""
+        seen = set(training.pair_token.tolist())
+        emoji = [e for e in self.table if self.rows.emoji_ids[e] in seen]
+        report = Report("built-in keywords")
+        texts = HashedTexts(training.hashes)
+        examples = sorted(
+            keyword_examples(self.table, emoji, texts, report), key=lambda e: text_hash(e.text)
+        )
+        keywords = list(dict.fromkeys(example.text for example in examples))
+        size = min(MAX_HELD_OUT, round(KEYWORDS_HELD_OUT * len(keywords)))
+        for number, (role, fraction) in enumerate(self._fractions()):
+            if role in sources or not fraction:
+                continue
+            chosen = set(keywords[number * size : (number + 1) * size])
+            name = {VAL: "validation", TEST: "test"}[role]
+            ours = self.reports[role] = Report(f"built-in keywords for {name}")
+            part = [example for example in examples if example.text in chosen]
+            ours.rows_read = len(part)
+            self.rows.add(role, part, ours)
+
+    def _summary(self, role: int) -> str:
+        kept = self.rows.index(role)
+        return self.reports[role].summary(len(kept.rows), len(np.unique(kept.pair_token)))
+
+
+def _share(fraction: float, texts: int) -> int:
+    """Return how many of ``texts`` to hold out: at least one if any are wanted."""
+    return min(MAX_HELD_OUT, max(1, round(fraction * texts))) if fraction and texts else 0
+
+
+def _split_summary(splits: dict[str, Split]) -> str:
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+    return f"rows by split: {counts}"

@@ -1,0 +1,166 @@
+"""Load GPT-2 configurations, weights and tokenizers from a folder or the Hub, with one-line errors.
+
+A name is a folder in Transformers format or a Hub id (``gpt2``, ``user/repo``). Weights load as
+float32 whatever they were saved in: precision is the Trainer's business.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
+
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
+
+
+def load_gpt2_config(name: str) -> GPT2Config:
+    """Return the configuration of the GPT-2 called ``name``.
+
+    Raises:
+        UserError: it cannot be found or read, or is not a GPT-2.
+    """
+    try:
+        fields, _ = GPT2Config.get_config_dict(name)
+    except _LOADING_ERRORS as error:
+        raise _unloadable(name, error) from error
+    if not fields:
+        raise _unloadable(name, FileNotFoundError("no config.json found"))
+    if fields.get("model_type") != "gpt2":
+        raise UserError(
+            f"--model.pretrained: got {name!r}, a model of type {fields.get('model_type')!r}, "
+            "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
+        )
+    return GPT2Config.from_dict(fields)
+
+
+def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
+    """Return a configuration with these fields, the rest as in GPT-2 small.
+
+    Raises:
+        UserError: a field is unknown, or of a wrong type or value.
+    """
+    known = GPT2Config().to_dict()
+    for field in fields:
+        if field not in known and field not in GPT2Config.attribute_map:
+            close = difflib.get_close_matches(field, known, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "see transformers.GPT2Config"
+            raise UserError(f"--model.config: got {field!r}, wanted a GPT2Config field; {remedy}")
+    try:
+        config = GPT2Config(**fields)
+        sizes = {name: int(getattr(config, name)) for name in ("n_layer", "n_head", "n_embd")}
+    except (TypeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"--model.config: got {fields!r}: {line}; correct it") from error
+    if min(sizes.values()) < 1 or sizes["n_embd"] % sizes["n_head"]:
+        raise UserError(
+            f"--model.config: got {sizes}, wanted numbers above 0 and an n_embd that n_head divides"
+        )
+    return config
+
+
+def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
+    """Return ``config`` with all three of GPT-2's dropouts set, unless ``dropout`` is None."""
+    if dropout is not None:
+        config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = dropout
+    return config
+
+
+def load_gpt2_weights(name: str, dropout: float | None = None) -> GPT2LMHeadModel:
+    """Return the GPT-2 called ``name`` in float32.
+
+    Raises:
+        UserError: it cannot be found, is not a GPT-2, or its weights are truncated or of other
+            shapes than its configuration says.
+    """
+    config = with_dropout(load_gpt2_config(name), dropout)
+    try:
+        loaded: Any = GPT2LMHeadModel.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        model: GPT2LMHeadModel = loaded[0]
+        report: dict[str, Any] = loaded[1]
+    except _LOADING_ERRORS as error:
+        raise _unloadable(name, error) from error
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    if missing:
+        raise UserError(
+            f"--model.pretrained: got {name!r}, whose weights lack {missing[0]} "
+            f"(and {len(missing) - 1} more), wanted a whole GPT-2; download or save it again"
+        )
+    return model
+
+
+def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
+    """Return the tokenizer of the GPT-2 called ``name``; None is the built-in GPT-2 BPE.
+
+    A folder that holds weights but no tokenizer gets the built-in one if its vocabulary is GPT-2's.
+
+    Raises:
+        UserError: no tokenizer can be had, or it has no end-of-text token.
+    """
+    if name is None:
+        return builtin_gpt2_tokenizer()
+    if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
+        return _tokenizer_of_bare_folder(name)
+    try:
+        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(name)
+    except _LOADING_ERRORS as error:
+        raise _unloadable(name, error) from error
+    if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
+        raise UserError(
+            f"--model.pretrained: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
+            f"the end-of-text token {tokenizer.eos_token!r}, wanted a byte-level GPT-2 tokenizer; "
+            "save the model's own tokenizer beside its weights"
+        )
+    return tokenizer
+
+
+def _tokenizer_of_bare_folder(name: str) -> GPT2Tokenizer:
+    builtin = builtin_gpt2_tokenizer()
+    vocab_size = load_gpt2_config(name).vocab_size
+    if (Path(name) / "vocab.json").exists() and (Path(name) / "merges.txt").exists():
+        return _tokenizer_of_old_files(Path(name))
+    if vocab_size != len(builtin):
+        raise UserError(
+            f"--model.pretrained: got {name!r}, a folder without tokenizer.json and with "
+            f"{vocab_size} tokens, wanted GPT-2's {len(builtin)} or a tokenizer; "
+            "save the model's own tokenizer beside its weights"
+        )
+    return builtin
+
+
+def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
+    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    return bpe_tokenizer(vocab, merges)
+
+
+def _unloadable(name: str, error: Exception) -> UserError:
+    """Return the one line that says why ``name`` could not be loaded and what to do."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        remedy = "give a folder written by save_pretrained, with config.json and model.safetensors"
+    elif _looks_like_a_path(name):
+        remedy = "no such folder; give a folder or a Hub id"
+    else:
+        remedy = (
+            "no such folder here, and the Hub did not give it: check the name, the network and "
+            "HF_HUB_OFFLINE, or give a local folder"
+        )
+    return UserError(f"--model.pretrained: got {name!r}: {_first_line(error)}; {remedy}")
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _first_line(error: Exception) -> str:
+    text: Any = str(error).strip() or type(error).__name__
+    return str(text.splitlines()[0]).rstrip(".:")

@@ -1,0 +1,186 @@
+"""Tokenized rows on disk: flat arrays with offsets, written once, then memory-mapped by every rank.
+
+    with StoreWriter(folder) as writer:          # written aside, renamed into place when whole
+        writer.add(rows_of_ids, prompt_lengths)
+        writer.finish({"train": Split(rows), "val": Split(rows, answers)}, report)
+    store = Store(folder)
+    ids, n_prompt = store.row(7)
+
+A folder holds ``ids.bin`` (token ids of all rows, one after another, little-endian uint32),
+``starts.npy`` (where each row begins), ``lengths.npy`` and ``n_prompt.npy`` (uint16 per row),
+``<split>.rows.npy`` (row numbers), for evaluation ``<split>.answers.npy`` with
+``<split>.offsets.npy``, and ``meta.json``, which is written last and names every file's size, so
+that a truncated or foreign folder is recognised.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from typing_extensions import Self
+
+Array = np.ndarray
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows a split holds, and what counts as right for each.
+
+    Attributes:
+        rows: Row numbers, ``[n]``.
+        answers: Token ids of the right answers of all rows, one row's after another's; None where
+            nothing is ranked (training).
+        offsets: Row i's answers are ``answers[offsets[i]:offsets[i + 1]]``, ``[n + 1]``.
+    """
+
+    rows: Array
+    answers: Array | None = None
+    offsets: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def answers_of(self, index: int) -> Array:
+        """Return the right answers of the split's row ``index``; none where nothing is ranked."""
+        if self.answers is None or self.offsets is None:
+            return np.empty(0, dtype=np.int64)
+        part: Array = self.answers[self.offsets[index] : self.offsets[index + 1]]
+        return part
+
+
+class StoreWriter:
+    """Write a store beside its place and move it there when it is whole.
+
+    Args:
+        folder: Where the store shall be. Two processes may write the same one: the first wins and
+            the other's, which is equal, is thrown away.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        self._ids = (self._aside / "ids.bin").open("wb")
+        self._lengths: list[Array] = []
+        self._n_prompt: list[Array] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, rows: Sequence[Sequence[int]], n_prompt: Sequence[int]) -> None:
+        """Append rows: all token ids of each, and how many of them are its prompt."""
+        flat = np.fromiter((i for row in rows for i in row), dtype="<u4")
+        self._ids.write(flat.tobytes())
+        self._lengths.append(np.fromiter(map(len, rows), dtype=np.uint16, count=len(rows)))
+        self._n_prompt.append(np.array(n_prompt, dtype=np.uint16))
+
+    def flush(self) -> tuple[Array, Array, Array]:
+        """Return what has been added: all ids, each row's length, each row's prompt length."""
+        self._ids.flush()
+        path = self._aside / "ids.bin"
+        ids = np.memmap(path, "<u4", "r") if path.stat().st_size else np.empty(0, "<u4")
+        empty = [np.empty(0, np.uint16)]
+        return ids, np.concatenate(self._lengths or empty), np.concatenate(self._n_prompt or empty)
+
+    def finish(self, splits: dict[str, Split], report: list[str], held_out: Array) -> None:
+        """Write the rest and move the store into place.
+
+        Args:
+            splits: By name.
+            report: Lines that say what was read, kept and dropped.
+            held_out: Hashes of all texts that no split for training holds, ascending.
+        """
+        _, lengths, n_prompt = self.flush()
+        self._save("held_out", held_out)
+        self._save("lengths", lengths)
+        self._save("starts", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        self._save("n_prompt", n_prompt)
+        for name, split in splits.items():
+            self._save(f"{name}.rows", split.rows)
+            if split.answers is not None and split.offsets is not None:
+                self._save(f"{name}.answers", split.answers)
+                self._save(f"{name}.offsets", split.offsets)
+        self._ids.close()
+        sizes = {file.name: file.stat().st_size for file in sorted(self._aside.iterdir())}
+        meta = {"format": FORMAT, "sizes": sizes, "splits": list(splits), "report": report}
+        text = json.dumps(meta, ensure_ascii=False, indent=1)
+        (self._aside / "meta.json").write_text(text, encoding="utf-8")
+        self._move_into_place()
+
+    def _save(self, name: str, array: Array) -> None:
+        np.save(self._aside / f"{name}.npy", array)
+
+    def _move_into_place(self) -> None:
+        if self.folder.exists() and not is_whole(self.folder):
+            shutil.rmtree(self.folder)
+        try:
+            self._aside.replace(self.folder)
+        except OSError:
+            if not is_whole(self.folder):
+                raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ids.close()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether ``folder`` holds a store of this format with every file in full length."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        return meta["format"] == FORMAT and all(
+            (folder / name).stat().st_size == size for name, size in meta["sizes"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+class Store:
+    """Read-only rows, memory-mapped: ranks and workers share the pages.
+
+    Args:
+        folder: A folder for which ``is_whole`` holds.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.report: list[str] = meta["report"]
+        self.held_out: Array = self._load("held_out")
+        self._ids = np.memmap(folder / "ids.bin", "<u4", "r") if meta["sizes"]["ids.bin"] else None
+        self.lengths: Array = self._load("lengths")
+        self.n_prompt: Array = self._load("n_prompt")
+        self._starts = self._load("starts")
+        self.splits = {name: self._load_split(name) for name in meta["splits"]}
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        """Pickle the address, not the pages: a worker process maps the files itself."""
+        return Store, (self.folder,)
+
+    def row(self, number: int) -> tuple[Array, int]:
+        """Return the token ids of row ``number`` and how many of them are its prompt."""
+        assert self._ids is not None
+        ids = self._ids[self._starts[number] : self._starts[number + 1]]
+        return ids, int(self.n_prompt[number])
+
+    def _load(self, name: str) -> Array:
+        array: Array = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return array
+
+    def _load_split(self, name: str) -> Split:
+        ranked = (self.folder / f"{name}.answers.npy").exists()
+        if not ranked:
+            return Split(self._load(f"{name}.rows"))
+        loaded = (self._load(f"{name}.{part}") for part in ("rows", "answers", "offsets"))
+        return Split(*loaded)

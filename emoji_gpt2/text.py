@@ -1,0 +1,41 @@
+r"""One way to write a description, the same in training and in use.
+
+    >>> normalize_text("  “Birthday”\tCake ")
+    '"birthday" cake'
+
+NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
+"""
+
+import sys
+import unicodedata
+
+_FOLDED = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+}
+_CONTROLS = {
+    chr(c): None
+    for c in range(sys.maxunicode + 1)
+    if c < 0x10000 and unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()
+}
+_TRANSLATION = str.maketrans({**_FOLDED, **_CONTROLS})
+
+
+def normalize_text(text: str) -> str:
+    """Return ``text`` in NFKC, quotes and dashes folded, lower case, white space collapsed.
+
+    Control characters are removed. The result may be empty.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.translate(_TRANSLATION).lower().split())
+
+
+def is_valid_unicode(text: str) -> bool:
+    """Tell whether ``text`` can be encoded, that is, holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,169 @@
+"""GPT-2's byte-level BPE plus one token per emoji and ``<|emoji|>``, which ends a description.
+
+    tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())
+    tokenizer("pizza").input_ids                    # [79, 9990, 54201]: "p", "izza", "<|emoji|>"
+    encode_texts(tokenizer, ["pizza"])              # [[79, 9990]]: no special token
+
+The BPE is OpenAI's (https://github.com/openai/gpt-2); vocab.json follows from merges.txt: the 256
+byte symbols, then the merges in order, then ``<|endoftext|>``. The saved tokenizer appends
+``<|emoji|>`` by itself (TemplateProcessing) and pads left, so it generates without this package.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.processors import ByteLevel, TemplateProcessing
+from tokenizers.processors import Sequence as Processors
+from transformers import GPT2Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.resources import read_text
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import is_valid_unicode, normalize_text
+
+log = logging.getLogger(__name__)
+
+EMOJI_TOKEN = "<|emoji|>"  # noqa: S105 - a token of text
+EOS_TOKEN = "<|endoftext|>"  # noqa: S105
+N_POSITIONS = 1024
+
+
+def builtin_gpt2_tokenizer() -> GPT2Tokenizer:
+    """Return GPT-2's own tokenizer of 50,257 tokens, made from the built-in merges, offline."""
+    lines = read_text("gpt2_merges.txt.gz").split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    symbols = [*_byte_symbols().values(), *("".join(merge) for merge in merges), EOS_TOKEN]
+    return bpe_tokenizer({symbol: number for number, symbol in enumerate(symbols)}, merges)
+
+
+def bpe_tokenizer(vocab: dict[str, int], merges: list[tuple[str, ...]]) -> GPT2Tokenizer:
+    """Return a GPT-2 tokenizer of this vocabulary and these merges."""
+    return GPT2Tokenizer(vocab=vocab, merges=merges)  # type: ignore[arg-type]
+
+
+def _byte_symbols() -> dict[int, str]:
+    symbols: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]
+    return symbols
+
+
+def add_emoji_tokens(
+    tokenizer: GPT2Tokenizer, table: EmojiTable | None = None
+) -> tuple[GPT2Tokenizer, list[str]]:
+    """Return a tokenizer with all emoji of ``table`` and ``<|emoji|>``, and the tokens it lacked.
+
+    The emoji are in table order, then comes ``<|emoji|>``. Emoji tokens that are there already, as
+    in a model that this package trained, are recognised and keep their ids.
+    """
+    table = table or EmojiTable.builtin()
+    known = tokenizer.get_vocab()
+    new = [token for token in [*table, EMOJI_TOKEN] if token not in known]
+    backend = tokenizer.backend_tokenizer
+    backend.add_tokens([AddedToken(e, normalized=False) for e in new if e != EMOJI_TOKEN])
+    backend.add_special_tokens([AddedToken(EMOJI_TOKEN, normalized=False)])
+    end = (EMOJI_TOKEN, backend.token_to_id(EMOJI_TOKEN))
+    backend.post_processor = Processors(
+        [
+            ByteLevel(trim_offsets=False),
+            TemplateProcessing(
+                single=f"$A {EMOJI_TOKEN}", pair=f"$A $B {EMOJI_TOKEN}", special_tokens=[end]
+            ),
+        ]
+    )
+    return _wrap(backend, str(tokenizer.eos_token)), new
+
+
+def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
+    """Return the whole tokenizer as one string, for a checkpoint."""
+    return str(tokenizer.backend_tokenizer.to_str())
+
+
+def tokenizer_from_json(text: str) -> GPT2Tokenizer:
+    """Return the tokenizer that ``tokenizer_to_json`` wrote."""
+    backend = Tokenizer.from_str(text)
+    specials = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
+    return _wrap(backend, next(token for token in specials if token != EMOJI_TOKEN))
+
+
+def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:
+    return GPT2Tokenizer(
+        tokenizer_object=backend,
+        bos_token=eos_token,
+        eos_token=eos_token,
+        unk_token=eos_token,
+        pad_token=eos_token,
+        extra_special_tokens=[EMOJI_TOKEN],
+        padding_side="left",
+        model_max_length=N_POSITIONS,
+    )
+
+
+def encode_texts(tokenizer: GPT2Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each text, without ``<|emoji|>``; "<|endoftext|>" in it is text."""
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        return_attention_mask=False,
+        split_special_tokens=True,
+        verbose=False,
+    ).input_ids
+    return ids
+
+
+def encode_prompts(
+    tokenizer: GPT2Tokenizer, texts: Sequence[str], max_tokens: int, what: str = "text"
+) -> list[list[int]]:
+    """Return each text, normalised, as token ids with ``<|emoji|>`` at the end.
+
+    Args:
+        tokenizer: With emoji tokens.
+        texts: Any number of texts.
+        max_tokens: Tokens of a prompt at most, ``<|emoji|>`` included; longer texts are cut, which
+            a warning says.
+        what: What to call a text in an error: its number, from 1, follows.
+
+    Raises:
+        UserError: a text is empty once it is normalised, or holds a lone surrogate.
+    """
+    for number, text in enumerate(texts, 1):
+        if not is_valid_unicode(text):
+            raise UserError(f"{what} {number}: got {text!r:.80}, a lone surrogate, wanted Unicode")
+        if not normalize_text(text):
+            raise UserError(f"{what} {number}: got {text!r:.80}, wanted text; give some words")
+    end = token_id(tokenizer, EMOJI_TOKEN)
+    prompts = encode_texts(tokenizer, [normalize_text(text) for text in texts])
+    for number, ids in enumerate(prompts, 1):
+        if len(ids) >= max_tokens:
+            log.warning(
+                "%s %d: %d tokens, only the first %d are read",
+                what,
+                number,
+                len(ids),
+                max_tokens - 1,
+            )
+    return [[*ids[: max_tokens - 1], end] for ids in prompts]
+
+
+def candidate_tokens(tokenizer: GPT2Tokenizer, table: EmojiTable | None = None) -> list[int]:
+    """Return the ids that may follow ``<|emoji|>``: end of text first, then the emoji in order."""
+    return [eos_id(tokenizer), *token_ids(tokenizer, table or EmojiTable.builtin())]
+
+
+def token_ids(tokenizer: GPT2Tokenizer, tokens: Iterable[str]) -> list[int]:
+    """Return the id of each token."""
+    return [token_id(tokenizer, token) for token in tokens]
+
+
+def token_id(tokenizer: GPT2Tokenizer, token: str) -> int:
+    """Return the id of a token that the tokenizer has."""
+    number = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(number, int)
+    return number
+
+
+def eos_id(tokenizer: GPT2Tokenizer) -> int:
+    """Return the id of the end of text."""
+    return token_id(tokenizer, str(tokenizer.eos_token))
