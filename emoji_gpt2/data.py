@@ -45,7 +45,7 @@ class EmojiDataModule(LightningDataModule):
         batch_size: Rows of one micro-batch over all devices together, so that a run means the same
             on any number of devices.
         max_length: Tokens of a row at most, its emoji included; longer texts are cut and counted.
-        skin_tones: "keep" them, or "drop": 👍🏽 becomes 👍, and texts that name a tone are left out.
+        skin_tones: "keep" them, or "drop": 👍🏽 becomes 👍, and texts naming a tone are left out.
         val_path: A source to validate on, instead of texts held out of ``path``.
         test_path: A source to test on, instead of texts held out of ``path``.
         predict_path: A source of texts to predict emoji for; it needs no emoji column.

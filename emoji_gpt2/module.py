@@ -204,15 +204,19 @@ class EmojiGPT2(LightningModule):
 
         ``--optimizer`` and ``--lr_scheduler`` on the command line replace them.
         """
-        # A fused AdamW unscales fp16 gradients itself, after we would have divided them.
-        fused = self.trainer.precision != "16-mixed"
-        groups = decay_groups(self.model, self.hparams["weight_decay"])
-        optimizer = AdamW(groups, lr=self.hparams["learning_rate"], fused=fused)
+        optimizer = self.new_optimizer()
         scheduler = LambdaLR(optimizer, self._lr_factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def new_optimizer(self) -> Optimizer:
+        """Return AdamW with weight decay on matrices only."""
+        # A fused AdamW unscales fp16 gradients itself, after we would have divided them.
+        fused = self.trainer.precision != "16-mixed"
+        groups = decay_groups(self.model, self.hparams["weight_decay"])
+        return AdamW(groups, lr=self.hparams["learning_rate"], fused=fused)
 
     def _lr_factor(self, step: int) -> float:
         if step and self._lr_steps is None:  # the first call, at step 0, comes before the data

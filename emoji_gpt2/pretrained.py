@@ -6,9 +6,11 @@ float32 whatever they were saved in: precision is the Trainer's business.
 
 import difflib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import torch
 from safetensors import SafetensorError
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
@@ -94,6 +96,28 @@ def load_gpt2_weights(name: str, dropout: float | None = None) -> GPT2LMHeadMode
             f"(and {len(missing) - 1} more), wanted a whole GPT-2; download or save it again"
         )
     return model
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Return the content of a checkpoint of ``EmojiGPT2``; nothing in it is executed.
+
+    Args:
+        path: A file, or an address that fsspec opens, such as hf://user/repo/last.ckpt.
+
+    Raises:
+        UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
+    """
+    try:
+        with fsspec.open(path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (*_LOADING_ERRORS, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"--ckpt_path: got {path!r}, wanted a whole checkpoint ({_first_line(error)}); "
+            "it may be truncated: take another"
+        ) from error
+    if not isinstance(content, dict) or not {"state_dict", "tokenizer"} <= content.keys():
+        raise UserError(f"--ckpt_path: got {path!r}, wanted a checkpoint of EmojiGPT2")
+    return content
 
 
 def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:

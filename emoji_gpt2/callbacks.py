@@ -1,0 +1,200 @@
+"""Callbacks of a run: which checkpoints are kept, the exported model, stopping on a signal.
+
+Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out"), ExportBest("out/model")])
+"""
+
+import signal
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from emoji_gpt2.export import save_transformers_folder
+from emoji_gpt2.module import EmojiGPT2
+
+LAST = "last.ckpt"
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which keeps the newest instead of the best without validation.
+
+    Args:
+        dirpath: Folder of the checkpoints; None is the run's output_dir.
+        filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in.
+        monitor: The metric that says which is best; null keeps the newest.
+        verbose: Say what is saved.
+        save_top_k: How many of the best to keep; -1 keeps all, 0 none.
+        mode: min or max: which value of the metric is best.
+        save_weights_only: Leave out what resuming needs.
+        every_n_train_steps: Optimizer steps between two writings of last.ckpt. With monitor null
+            these are kept checkpoints too.
+        train_time_interval: Time between two writings of last.ckpt, likewise.
+        every_n_epochs: Epochs between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | None = None,
+        filename: str | None = "best-{epoch}-{step}",
+        monitor: str | None = "val/loss",
+        verbose: bool = False,
+        save_top_k: int = 1,
+        mode: str = "min",
+        save_weights_only: bool = False,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+    ) -> None:
+        # Lightning defers a step's save until the next validation if a metric is monitored, so
+        # steps and times are LastCheckpoint's business then.
+        by_step = monitor is None
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            verbose=verbose,
+            save_top_k=save_top_k,
+            mode=mode,
+            save_weights_only=save_weights_only,
+            every_n_train_steps=every_n_train_steps if by_step else None,
+            train_time_interval=train_time_interval if by_step else None,
+            every_n_epochs=every_n_epochs,
+            enable_version_counter=False,
+        )
+        self.last_every_n_train_steps = every_n_train_steps
+        self.last_train_time_interval = train_time_interval
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Monitor nothing if nothing is validated."""
+        if str(self.monitor).startswith("val/") and not sum(trainer.num_val_batches):
+            rank_zero_info(f"no validation rows: the newest checkpoint is kept, not {self.monitor}")
+            self.monitor = None
+        super().on_train_start(trainer, pl_module)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keep ``last.ckpt``, from which training goes on: each epoch, or by steps or time.
+
+    Args:
+        dirpath: Where it is kept.
+        every_n_train_steps: Optimizer steps between two writings; None writes each epoch.
+        train_time_interval: Time between two writings.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+    ) -> None:
+        by_epoch = every_n_train_steps is None and train_time_interval is None
+        super().__init__(
+            dirpath=dirpath,
+            filename=Path(LAST).stem,
+            every_n_train_steps=every_n_train_steps,
+            train_time_interval=train_time_interval,
+            every_n_epochs=1 if by_epoch else None,
+            save_on_train_epoch_end=by_epoch,
+            enable_version_counter=False,
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the end of training, if the last step was not written."""
+        if self._last_global_step_saved != trainer.global_step and not getattr(
+            trainer, "fast_dev_run", False
+        ):
+            self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
+
+
+class ExportBest(Checkpoint):
+    """When fit is done, write the best checkpoint's weights as a Transformers folder.
+
+    A ``Checkpoint``, so that Lightning calls it after those that save.
+
+    Args:
+        folder: Where to; it is replaced.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the folder on rank 0."""
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        assert isinstance(pl_module, EmojiGPT2)
+        best = _best_checkpoint(trainer)
+        if best:
+            pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
+        save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder)
+        source = f"of {Path(best).name}" if best else "at the end of training"
+        rank_zero_info(f"The weights {source} are in {self.folder}, a Transformers folder.")
+
+
+def _best_checkpoint(trainer: Trainer) -> str | None:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, BestCheckpoint) and Path(callback.best_model_path).is_file():
+            return callback.best_model_path
+    return None
+
+
+class StopOnSignal(Callback):
+    """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
+
+    A second signal kills at once. On SLURM with requeueing, SIGTERM is left to Lightning.
+
+    Args:
+        dirpath: Where last.ckpt is written.
+    """
+
+    def __init__(self, dirpath: str | Path) -> None:
+        self.path = Path(dirpath) / LAST
+        self._received = 0
+        self._step = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over from Lightning, which would stop in the middle of a step."""
+        self._step = trainer.global_step
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after a whole optimizer step if any rank was told to."""
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        if not trainer.strategy.reduce_boolean_decision(bool(self._received), all=False):
+            return
+        number = self._received or int(signal.SIGTERM)
+        trainer.save_checkpoint(self.path)
+        rank_zero_info(
+            f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
+            f"{self.path} is written; go on with the same command and --ckpt_path last"
+        )
+        raise SystemExit(128 + number)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

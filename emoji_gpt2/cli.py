@@ -1,0 +1,204 @@
+"""The command line: LightningCLI with a folder per run, strict flags and one-line errors.
+
+python -m emoji_gpt2.fit --config configs/quickstart.yaml --trainer.max_epochs 3
+python -m emoji_gpt2 {fit,validate,test,predict} --help
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import (
+    LightningArgumentParser,
+    LightningCLI,
+    LRSchedulerTypeTuple,
+    SaveConfigCallback,
+    instantiate_class,
+)
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from torch.optim import Optimizer
+
+from emoji_gpt2.callbacks import BestCheckpoint
+from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.pretrained import read_checkpoint
+from emoji_gpt2.run_folder import CONFIG, claim, default_loggers, find_checkpoint, run_callbacks
+from emoji_gpt2.samples import WritePredictions
+
+DEFAULT_OUTPUT_DIR = "checkpoints/run"
+PREDICTIONS = "predictions.csv"
+ARCHITECTURE = ("pretrained", "config")
+"""What of the model a checkpoint decides, whatever the flags and configs say."""
+
+
+class StrictParser(LightningArgumentParser):
+    """Lightning's parser that guesses no prefix and says an error in one line."""
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """Match no abbreviation: --trainer.max_epoch is a mistake, not max_epochs."""
+        return []
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with 2."""
+        line = " ".join(message.split())
+        print(f"error: {line} (--help lists all)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Write config.yaml when training begins, not before: a run that fails earlier leaves nothing.
+
+    ``ckpt_path`` is left out, so that the file starts a new run.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Do nothing yet."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file on rank 0."""
+        if trainer.is_global_zero:
+            config = self.config.clone()
+            config["ckpt_path"] = None
+            folder = Path(config["output_dir"])
+            self.parser.save(config, folder / CONFIG, skip_none=False, overwrite=True)
+
+
+class EmojiCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` of EmojiGPT2 on an EmojiDataModule.
+
+    Args:
+        default_subcommand: What to do when the first argument names none.
+    """
+
+    def __init__(self, default_subcommand: str | None = None) -> None:
+        self.default_subcommand = default_subcommand
+        super().__init__(
+            EmojiGPT2,
+            EmojiDataModule,
+            parser_class=StrictParser,
+            save_config_callback=SaveRunConfig,
+            seed_everything_default=0,
+            trainer_defaults={"use_distributed_sampler": False},
+            auto_configure_optimizers=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add --output_dir, --checkpoint.*, --optimizer and --lr_scheduler."""
+        parser.add_argument(
+            "--output_dir",
+            default=DEFAULT_OUTPUT_DIR,
+            type=str,
+            help="Folder for all that the run writes: config, metrics, checkpoints, model.",
+        )
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_optimizer_args((Optimizer,))
+        parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
+        parser.link_arguments("model.pretrained", "data.tokenizer")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line, with the default subcommand in front if it names none."""
+        words = sys.argv[1:] if args is None else args
+        if self.default_subcommand and (not words or words[0] not in self.subcommands()):
+            words = [self.default_subcommand, *words]
+        self._words = words
+        self.config = parser.parse_args(words)
+
+    @property
+    def _options(self) -> Any:
+        return self.config[self.config.subcommand]
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the model of a checkpoint, and its hyper-parameters where no flag gives another."""
+        options = self._options
+        if not options.get("ckpt_path"):
+            if self.config.subcommand != "fit" and not options.model.pretrained:
+                raise UserError("--ckpt_path: got none, wanted a checkpoint file, last or best")
+            return
+        options.ckpt_path = find_checkpoint(Path(options.output_dir), options.ckpt_path)
+        stored = read_checkpoint(options.ckpt_path)["hyper_parameters"]
+        for name, value in stored.items():
+            given = options.model.get(name, value)
+            if name not in ARCHITECTURE and self._is_flag(f"--model.{name}"):
+                if given != value:
+                    rank_zero_info(f"model.{name}: {given}, as the flag says ({value} was stored)")
+                continue
+            if given != value and name not in ARCHITECTURE:
+                rank_zero_info(f"model.{name}: {value}, from the checkpoint (a flag would win)")
+            options.model[name] = value
+
+    def _is_flag(self, name: str) -> bool:
+        return any(
+            word == name or word.startswith((f"{name}=", f"{name}.")) for word in self._words
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Claim the output folder, on rank 0, before anything is written."""
+        options = self._options
+        if self.config.subcommand == "fit" and _on_rank_zero():
+            folder = Path(options.output_dir).expanduser()
+            ckpt_path = options.get("ckpt_path") or ""
+            claim(folder, resuming=Path(ckpt_path).parent.resolve() == folder.resolve())
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return a trainer whose loggers and callbacks write into the output folder."""
+        options = self._options
+        folder = Path(options.output_dir).expanduser()
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        fitting = self.config.subcommand == "fit"
+        if config["default_root_dir"] is None:
+            config["default_root_dir"] = str(folder)
+        if config["logger"] in (None, True):
+            config["logger"] = default_loggers(folder) if fitting else False
+        callbacks: list[Callback] = [WritePredictions(folder / PREDICTIONS)]
+        if fitting and config["enable_checkpointing"] is not False:
+            callbacks = run_callbacks(folder, self._get(self.config_init, "checkpoint"))
+        return self._instantiate_trainer(config, callbacks)
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Let --optimizer and --lr_scheduler replace the model's, once it has parameters."""
+        optimizer = self._get(self.config_init, "optimizer")
+        scheduler = self._get(self.config_init, "lr_scheduler")
+        if optimizer or scheduler:
+            given = _given_optimizers(self.model, optimizer, scheduler)
+            setattr(self.model, "configure_optimizers", given)  # noqa: B010 - a method, for mypy
+
+
+def _on_rank_zero() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _given_optimizers(model: EmojiGPT2, optimizer: Any, scheduler: Any) -> Callable[[], Any]:
+    def configure_optimizers() -> Any:
+        made = (
+            instantiate_class(model.parameters(), optimizer) if optimizer else model.new_optimizer()
+        )
+        schedule = instantiate_class(made, scheduler) if scheduler else None
+        return LightningCLI.configure_optimizers(model, made, schedule)
+
+    return configure_optimizers
+
+
+def main(default_subcommand: str | None = None) -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit status 2."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("emoji_gpt2").setLevel(logging.INFO)
+    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    try:
+        EmojiCLI(default_subcommand)
+    except (UserError, MisconfigurationException) as error:
+        if _on_rank_zero():
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes a 1 of Ctrl-C
+            raise SystemExit(130) from None
+        raise
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

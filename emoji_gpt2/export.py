@@ -1,0 +1,81 @@
+"""Write a trained model as a plain Transformers folder that needs nothing of this package.
+
+    save_transformers_folder(model.model, model.tokenizer, Path("checkpoints/quickstart/model"))
+    pipeline("text-generation", "checkpoints/quickstart/model")("I love pizza")   # emoji only
+
+``generation_config.json`` suppresses every token that is no emoji and no end of text, and the
+tokenizer appends ``<|emoji|>`` to a prompt by itself.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.tokenizer import candidate_tokens, eos_id
+
+MAX_NEW_TOKENS = 8
+"""Emoji that the exported model answers with at most, unless asked otherwise."""
+
+CARD = """---
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- emoji
+- gpt2
+---
+
+# Text to emoji
+
+A GPT-2 in which every emoji is one token, trained with emoji_gpt2 to answer a text with emoji.
+
+```python
+from transformers import pipeline
+
+pipe = pipeline("text-generation", "{name}")
+pipe("pizza", return_full_text=False)
+```
+
+Every answer is a sequence of fully-qualified emoji: `generation_config.json` suppresses all other
+tokens. The training texts were in lower case.
+"""
+
+
+def save_transformers_folder(
+    model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, folder: Path
+) -> None:
+    """Write config, weights, tokenizer, generation config and card, all or nothing.
+
+    Args:
+        model: With tied embeddings; it is saved in the precision that it has.
+        tokenizer: With emoji tokens.
+        folder: Replaced if it is there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
+        aside = Path(parent) / folder.name
+        model.save_pretrained(aside)
+        generation_config(model.config.vocab_size, tokenizer).save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        (aside / "README.md").write_text(CARD.format(name=folder.name), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.replace(folder)
+
+
+def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationConfig:
+    """Return settings under which ``generate`` gives at least one emoji and nothing else."""
+    end = eos_id(tokenizer)
+    allowed = torch.zeros(vocab_size, dtype=torch.bool)
+    allowed[candidate_tokens(tokenizer)] = True
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        max_new_tokens=MAX_NEW_TOKENS,
+        min_new_tokens=1,
+        suppress_tokens=torch.nonzero(~allowed).flatten().tolist(),
+    )

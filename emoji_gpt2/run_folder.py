@@ -1,0 +1,132 @@
+"""The folder of a run: who may write in it, and what of Lightning writes there.
+
+``config.yaml``, ``metrics.csv``, ``last.ckpt``, the best checkpoint and ``model/`` of one run stand
+in one folder, and of no other run.
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint, StopOnSignal
+from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.samples import ShowSamples
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+MODEL = "model"
+
+
+def claim(output_dir: Path, resuming: bool) -> None:
+    """Make sure that a run may write into ``output_dir``; make it if it is not there.
+
+    Args:
+        output_dir: The folder.
+        resuming: Whether the run goes on from a checkpoint of this folder.
+
+    Raises:
+        UserError: it cannot be written, or holds a run that this one does not go on from.
+    """
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe = output_dir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--output_dir: got {str(output_dir)!r}, wanted a folder that can be written "
+            f"({error.strerror}); choose another"
+        ) from error
+    there = run_files(output_dir)
+    if there and not resuming:
+        raise UserError(
+            f"--output_dir: got {str(output_dir)!r}, which holds a run ({', '.join(there)}), wanted "
+            "an empty folder; go on with it by --ckpt_path last, choose another, or delete it"
+        )
+
+
+def run_files(output_dir: Path) -> list[str]:
+    """Return the names of what a run wrote into the folder."""
+    files = [output_dir / name for name in (CONFIG, METRICS, MODEL)]
+    return [file.name for file in [*files, *output_dir.glob("*.ckpt")] if file.exists()]
+
+
+def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
+    """Return the file that ``ckpt_path`` names; "last" and "best" are the run's newest of these.
+
+    Raises:
+        MissingFileError: it is not there.
+    """
+    if ckpt_path in ("last", "best"):
+        newest = sorted(output_dir.glob(f"{ckpt_path}*.ckpt"), key=lambda f: f.stat().st_mtime)
+        if not newest:
+            raise MissingFileError(
+                f"--ckpt_path: got {ckpt_path!r}, wanted a {ckpt_path}*.ckpt in "
+                f"{str(output_dir)!r}; start without it, or give the --output_dir of the run to go on with"
+            )
+        return str(newest[-1])
+    if "://" not in ckpt_path and not Path(ckpt_path).is_file():
+        raise MissingFileError(
+            f"--ckpt_path: got {ckpt_path!r}, wanted a checkpoint file, last or best; correct it"
+        )
+    return ckpt_path
+
+
+class RunCSVLogger(CSVLogger):
+    """Lightning's CSVLogger that writes ``metrics.csv`` into the run's folder and goes on with it.
+
+    Lightning's own deletes the metrics of a run that is resumed.
+
+    Args:
+        output_dir: The run's folder.
+    """
+
+    def __init__(self, output_dir: Path) -> None:
+        super().__init__(save_dir=str(output_dir), name="", version="")
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer of the file."""
+        if self._experiment is None:
+            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _AppendingWriter(self.log_dir)
+        return self._experiment
+
+
+class _AppendingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Keep what is there, and its columns."""
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                self.metrics_keys = file.readline().strip().split(",")
+
+
+def default_loggers(output_dir: Path) -> list[Logger]:
+    """Return the CSV logger, and TensorBoard's if it is installed."""
+    loggers: list[Logger] = [RunCSVLogger(output_dir)]
+    if find_spec("tensorboard") or find_spec("tensorboardX"):
+        from lightning.pytorch.loggers import TensorBoardLogger  # noqa: PLC0415 - slow to import
+
+        loggers.append(TensorBoardLogger(str(output_dir), name="", version=""))
+    return loggers
+
+
+def run_callbacks(output_dir: Path, best: BestCheckpoint) -> list[Callback]:
+    """Return what a training run has besides ``best``: samples, last.ckpt, signals, export."""
+    if best.dirpath is None:
+        best.dirpath = str(output_dir)
+    return [
+        ShowSamples(),
+        StopOnSignal(output_dir),
+        best,
+        LastCheckpoint(output_dir, best.last_every_n_train_steps, best.last_train_time_interval),
+        ExportBest(output_dir / MODEL),
+    ]

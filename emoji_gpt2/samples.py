@@ -1,0 +1,147 @@
+"""Callbacks that show and write predictions.
+
+epoch 3, step 399                     predicted          wanted
+  birthday party                      🎂 🎉 🎁           🎉 🥳
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch import distributed as dist
+
+from emoji_gpt2.batches import Batch
+from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
+from emoji_gpt2.module import EmojiGPT2
+
+TEXT_WIDTH = 36
+
+
+class ShowSamples(Callback):
+    """After each validation, print held-out texts with what is predicted and what is wanted.
+
+    Args:
+        texts: How many texts; they are the same each time.
+        top_k: How many emoji to show of each.
+    """
+
+    def __init__(self, texts: int = 8, top_k: int = 3) -> None:
+        self.texts = texts
+        self.top_k = top_k
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the table on rank 0; every rank takes part in the forward pass."""
+        loader = trainer.val_dataloaders
+        if trainer.sanity_checking or not isinstance(loader, RowLoader):
+            return
+        assert isinstance(loader.dataset, RowDataset)
+        assert isinstance(pl_module, EmojiGPT2)
+        batch = loader.dataset.sample(self.texts)
+        on_device = Batch(*(tensor.to(pl_module.device) for tensor in batch))
+        predicted, _ = pl_module.predict_step(on_device, 0, top_k=self.top_k)
+        title = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
+        rows = [_line(title, "predicted".ljust(3 * self.top_k - 1), "wanted")]
+        rows += _rows(pl_module, batch, predicted)
+        _show(trainer, "\n".join(rows))
+
+
+def _rows(pl_module: EmojiGPT2, batch: Batch, predicted_BK: Tensor) -> list[str]:
+    decode = pl_module.tokenizer.decode
+    width = batch.ids_BT.shape[1]
+    lines = []
+    for row, (ids_T, best_K) in enumerate(zip(batch.ids_BT, predicted_BK, strict=True)):
+        prompt = ids_T[: int(batch.first_B[row]) - row * width]
+        wanted = [str(decode(token)) for token in batch.answers_BK[row].tolist() if token >= 0]
+        guessed = [str(decode(token)) for token in best_K.tolist()]
+        text = str(decode(prompt))[: TEXT_WIDTH - 3]
+        lines.append(_line(f"  {text}", " ".join(guessed), " ".join(wanted[:8])))
+    return lines
+
+
+def _line(text: str, predicted: str, wanted: str) -> str:
+    return f"{text:<{TEXT_WIDTH}} {predicted}  {wanted}"
+
+
+def _show(trainer: Trainer, text: str) -> None:
+    if not trainer.is_global_zero:
+        return
+    if trainer.progress_bar_callback is not None:
+        trainer.progress_bar_callback.print(text)
+    else:
+        rank_zero_info(text)
+
+
+class WritePredictions(Callback):
+    """Write what ``predict`` finds to a CSV: text, then each emoji with its probability.
+
+    Args:
+        path: The CSV file; it is replaced.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._mine: list[list[tuple[list[int], list[float]]]] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier prediction."""
+        self._mine = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a batch's predictions."""
+        tokens_BK, probabilities_BK = outputs
+        self._mine.append(
+            list(zip(tokens_BK.tolist(), probabilities_BK.float().tolist(), strict=True))
+        )
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the ranks' predictions back in order and write them on rank 0."""
+        ranks = [self._mine]
+        if trainer.world_size > 1:
+            ranks = [[] for _ in range(trainer.world_size)]
+            dist.all_gather_object(ranks, self._mine)
+        loader = trainer.predict_dataloaders
+        if not trainer.is_global_zero or not isinstance(loader, RowLoader):
+            return
+        assert isinstance(loader.dataset, PromptDataset)
+        assert isinstance(pl_module, EmojiGPT2)
+        self._write(loader.dataset.texts, _in_order(ranks, loader), pl_module)
+
+    def _write(
+        self, texts: list[str], found: list[tuple[list[int], list[float]]], pl_module: EmojiGPT2
+    ) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            top_k = len(found[0][0]) if found else 0
+            numbers = range(1, top_k + 1)
+            writer.writerow(["text", *(f"{c}_{n}" for n in numbers for c in ("emoji", "prob"))])
+            for text, (tokens, probabilities) in zip(texts, found, strict=False):
+                pairs = zip(tokens, probabilities, strict=True)
+                cells = [(pl_module.tokenizer.decode(t), f"{p:.4f}") for t, p in pairs]
+                writer.writerow([text, *(cell for pair in cells for cell in pair)])
+        rank_zero_info(f"{len(found):,} predictions are in {self.path}")
+
+
+def _in_order(
+    ranks: list[list[list[tuple[list[int], list[float]]]]], loader: RowLoader
+) -> list[tuple[list[int], list[float]]]:
+    """Undo the sharding: rank r had rows r, r + world_size, ... of each batch."""
+    size, rows = loader.batches.batch_size, len(loader.dataset)
+    found = []
+    for number, parts in enumerate(zip(*ranks, strict=True)):
+        in_batch = min(size, rows - number * size)
+        found += [parts[row % len(parts)][row // len(parts)] for row in range(in_batch)]
+    return found

@@ -1,0 +1,174 @@
+"""Collation and the sampler, against plain loops and exact counts."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoji_gpt2.batches import LengthGroupedSampler, collate
+
+PAD = 0
+tokens = st.integers(0, 9)  # few: pad and repeated tokens occur inside rows as well
+rows_of_tokens = st.lists(
+    st.tuples(
+        st.lists(tokens, min_size=1, max_size=8),  # prompt
+        st.lists(tokens, min_size=1, max_size=4),  # what is supervised
+        st.lists(tokens, max_size=3),  # right answers
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(rows_of_tokens)
+def test_collate_equals_plain_loops(rows: list[tuple[list[int], list[int], list[int]]]) -> None:
+    batch = collate(
+        [
+            (np.array(prompt + end, dtype=np.uint32), len(prompt), np.array(answers, np.int64))
+            for prompt, end, answers in rows
+        ],
+        PAD,
+    )
+    width = max(len(prompt) + len(end) for prompt, end, _ in rows) - 1
+    flat = batch.ids_BT.flatten().tolist()
+    assert batch.ids_BT.shape == (len(rows), width)
+
+    told = list(zip(batch.positions_N.tolist(), batch.labels_N.tolist(), strict=True))
+    wanted, first = [], []
+    for number, (prompt, end, _) in enumerate(rows):
+        ids = prompt + end
+        seen = flat[number * width : (number + 1) * width]
+        assert seen == ids[:-1] + [PAD] * (width - len(ids) + 1)
+        for place in range(len(ids)):
+            if place == len(prompt) - 1:
+                first.append(number * width + place)
+            if place >= len(prompt):  # a token after the prompt is told by the one before it
+                wanted.append((number * width + place - 1, ids[place]))
+    assert told == wanted
+    assert batch.first_B.tolist() == first
+    assert set(first) <= set(batch.positions_N.tolist())
+
+    for got, (_, _, answers) in zip(batch.answers_BK.tolist(), rows, strict=True):
+        assert got[: len(answers)] == answers
+        assert set(got[len(answers) :]) <= {-1}
+
+
+def test_collate_gives_what_an_embedding_takes() -> None:
+    ids = np.array([70000, 1, 2], dtype=np.uint32)
+    batch = collate([(ids, 2, np.array([2], dtype=np.uint32))], PAD)
+    assert {str(part.dtype) for part in batch} == {"torch.int64"}
+    assert batch.ids_BT.tolist() == [[70000, 1]]
+    ids[:] = 0  # a copy: the store's pages are read-only and shared
+    assert batch.ids_BT.tolist() == [[70000, 1]]
+
+
+def test_collate_of_no_rows_is_one_unsupervised_token() -> None:
+    batch = collate([], PAD)
+    assert batch.ids_BT.tolist() == [[PAD]]
+    assert batch.positions_N.tolist() == batch.labels_N.tolist() == []
+    assert (batch.answers_BK == -1).all()
+
+
+lengths_lists = st.lists(st.integers(1, 40), max_size=120)
+sizes = st.integers(1, 17)
+worlds = st.integers(1, 5)
+seeds = st.one_of(st.none(), st.integers(0, 2**32))
+
+
+def batches_per_rank(
+    lengths: list[int], size: int, seed: int | None, world: int, epoch: int = 0
+) -> list[list[list[int]]]:
+    all_ranks = []
+    for rank in range(world):
+        sampler = LengthGroupedSampler(np.array(lengths, np.uint16), size, seed, rank, world)
+        sampler.epoch = epoch
+        batches = [batch.tolist() for batch in sampler]
+        assert len(sampler) == len(batches)
+        all_ranks.append(batches)
+    return all_ranks
+
+
+@given(lengths_lists, sizes, seeds, worlds, st.integers(0, 3))
+def test_every_row_once_and_as_many_batches_on_every_rank(
+    lengths: list[int], size: int, seed: int | None, world: int, epoch: int
+) -> None:
+    ranks = batches_per_rank(lengths, size, seed, world, epoch)
+    seen = list(chain.from_iterable(chain.from_iterable(ranks)))
+    assert sorted(seen) == list(range(len(lengths)))
+    assert len({len(batches) for batches in ranks}) == 1
+    for parts in zip(*ranks, strict=True):
+        sizes_of_parts = [len(part) for part in parts]
+        assert sum(sizes_of_parts) <= size
+        assert max(sizes_of_parts) - min(sizes_of_parts) <= 1
+
+
+@given(lengths_lists, sizes, seeds, st.integers(0, 3))
+def test_the_global_batches_do_not_depend_on_the_world(
+    lengths: list[int], size: int, seed: int | None, epoch: int
+) -> None:
+    [alone] = batches_per_rank(lengths, size, seed, 1, epoch)
+    three = batches_per_rank(lengths, size, seed, 3, epoch)
+    together = [sorted(chain.from_iterable(parts)) for parts in zip(*three, strict=True)]
+    assert together == [sorted(batch) for batch in alone]
+
+
+@given(lengths_lists, sizes, st.integers(0, 2**32), st.integers(0, 5))
+def test_the_order_is_a_function_of_seed_and_epoch(
+    lengths: list[int], size: int, seed: int, epoch: int
+) -> None:
+    once = batches_per_rank(lengths, size, seed, 1, epoch)
+    np.random.seed(1)  # noqa: NPY002 -- the global state must not matter
+    sampler = LengthGroupedSampler(np.array(lengths, np.uint16), size, seed)
+    for _ in range(2):  # what was iterated before must not matter either
+        list(sampler)
+    sampler.epoch = epoch
+    assert [[batch.tolist() for batch in sampler]] == once
+
+
+def test_other_epochs_and_seeds_give_other_orders_and_other_batches() -> None:
+    lengths = np.random.default_rng(0).poisson(9, 500).tolist()
+    orders = [
+        batches_per_rank(lengths, 8, seed, 1, epoch)[0]
+        for seed, epoch in [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)]
+    ]
+    as_sets = [frozenset(frozenset(batch) for batch in order) for order in orders]
+    assert len(set(as_sets)) == len(as_sets)  # not only the order of the same batches
+
+
+def test_equal_lengths_are_shuffled_and_batches_do_not_come_by_length() -> None:
+    [[*batches]] = batches_per_rank([5] * 64, 8, 0, 1)
+    assert list(chain.from_iterable(batches)) != list(range(64))
+    lengths = list(range(1, 201))
+    [[*batches]] = batches_per_rank(lengths, 8, 0, 1)
+    longest = [max(lengths[row] for row in batch) for batch in batches]
+    assert longest != sorted(longest)
+    assert longest != sorted(longest, reverse=True)
+
+
+def useful_share(lengths: np.ndarray, batches: list[list[int]]) -> float:
+    """Tokens of rows per token that is computed, padding included."""
+    computed = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+    return int(lengths.sum()) / computed
+
+
+@pytest.mark.parametrize("rows", [4_000, 20_011])
+def test_little_padding_at_real_lengths(rows: int) -> None:
+    lengths = np.random.default_rng(7).poisson(9, rows) + 3
+    [grouped] = batches_per_rank(lengths.tolist(), 32, 0, 1)
+    order = np.random.default_rng(7).permutation(rows)
+    at_random = [order[i : i + 32].tolist() for i in range(0, rows, 32)]
+    assert useful_share(lengths, grouped) >= 0.97
+    assert useful_share(lengths, at_random) < 0.75
+
+
+@given(lengths_lists, sizes, worlds)
+def test_without_seed_rows_come_sorted_and_stable(
+    lengths: list[int], size: int, world: int
+) -> None:
+    [alone] = batches_per_rank(lengths, size, None, 1)
+    assert list(chain.from_iterable(alone)) == sorted(range(len(lengths)), key=lengths.__getitem__)
+    assert batches_per_rank(lengths, size, None, world, epoch=3) == batches_per_rank(
+        lengths, size, None, world
+    )
