@@ -2,8 +2,8 @@
 
 A row is ``description, <|emoji|>, emoji ..., <|endoftext|>``. The position of ``<|emoji|>``
 predicts the first emoji, each emoji the next, the last one the end of text: these are the
-supervised positions, found by position and never by token. Rows are padded on the right, which a causal model
-without attention mask cannot see.
+supervised positions, found by position and never by token. Rows are padded on the right, which a
+causal model without attention mask cannot see.
 
 Shapes: B rows, T positions of the longest row but its last token, N supervised positions of all
 rows, K right answers of a row.

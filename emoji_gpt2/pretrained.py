@@ -18,10 +18,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
 
+ARGUMENT = "--model.pretrained"
+"""What an error calls the name, unless the caller has another word for it."""
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
-def load_gpt2_config(name: str) -> GPT2Config:
+def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
     """Return the configuration of the GPT-2 called ``name``.
 
     Raises:
@@ -30,12 +32,12 @@ def load_gpt2_config(name: str) -> GPT2Config:
     try:
         fields, _ = GPT2Config.get_config_dict(name)
     except _LOADING_ERRORS as error:
-        raise _unloadable(name, error) from error
+        raise _unloadable(name, error, argument) from error
     if not fields:
-        raise _unloadable(name, FileNotFoundError("no config.json found"))
+        raise _unloadable(name, FileNotFoundError("no config.json found"), argument)
     if fields.get("model_type") != "gpt2":
         raise UserError(
-            f"--model.pretrained: got {name!r}, a model of type {fields.get('model_type')!r}, "
+            f"{argument}: got {name!r}, a model of type {fields.get('model_type')!r}, "
             "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
         )
     return GPT2Config.from_dict(fields)
@@ -73,14 +75,16 @@ def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
     return config
 
 
-def load_gpt2_weights(name: str, dropout: float | None = None) -> GPT2LMHeadModel:
+def load_gpt2_weights(
+    name: str, dropout: float | None = None, argument: str = ARGUMENT
+) -> GPT2LMHeadModel:
     """Return the GPT-2 called ``name`` in float32.
 
     Raises:
         UserError: it cannot be found, is not a GPT-2, or its weights are truncated or of other
             shapes than its configuration says.
     """
-    config = with_dropout(load_gpt2_config(name), dropout)
+    config = with_dropout(load_gpt2_config(name, argument), dropout)
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True
@@ -88,21 +92,22 @@ def load_gpt2_weights(name: str, dropout: float | None = None) -> GPT2LMHeadMode
         model: GPT2LMHeadModel = loaded[0]
         report: dict[str, Any] = loaded[1]
     except _LOADING_ERRORS as error:
-        raise _unloadable(name, error) from error
+        raise _unloadable(name, error, argument) from error
     missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
     if missing:
         raise UserError(
-            f"--model.pretrained: got {name!r}, whose weights lack {missing[0]} "
+            f"{argument}: got {name!r}, whose weights lack {missing[0]} "
             f"(and {len(missing) - 1} more), wanted a whole GPT-2; download or save it again"
         )
     return model
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
+def read_checkpoint(path: str, argument: str = "--ckpt_path") -> dict[str, Any]:
     """Return the content of a checkpoint of ``EmojiGPT2``; nothing in it is executed.
 
     Args:
         path: A file, or an address that fsspec opens, such as hf://user/repo/last.ckpt.
+        argument: What an error calls the path.
 
     Raises:
         UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
@@ -112,15 +117,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except (*_LOADING_ERRORS, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"--ckpt_path: got {path!r}, wanted a whole checkpoint ({_first_line(error)}); "
+            f"{argument}: got {path!r}, wanted a whole checkpoint ({_first_line(error)}); "
             "it may be truncated: take another"
         ) from error
     if not isinstance(content, dict) or not {"state_dict", "tokenizer"} <= content.keys():
-        raise UserError(f"--ckpt_path: got {path!r}, wanted a checkpoint of EmojiGPT2")
+        raise UserError(f"{argument}: got {path!r}, wanted a checkpoint of EmojiGPT2")
     return content
 
 
-def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
+def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Tokenizer:
     """Return the tokenizer of the GPT-2 called ``name``; None is the built-in GPT-2 BPE.
 
     A folder that holds weights but no tokenizer gets the built-in one if its vocabulary is GPT-2's.
@@ -131,28 +136,28 @@ def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
     if name is None:
         return builtin_gpt2_tokenizer()
     if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
-        return _tokenizer_of_bare_folder(name)
+        return _tokenizer_of_bare_folder(name, argument)
     try:
         tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(name)
     except _LOADING_ERRORS as error:
-        raise _unloadable(name, error) from error
+        raise _unloadable(name, error, argument) from error
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(
-            f"--model.pretrained: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
+            f"{argument}: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
             f"the end-of-text token {tokenizer.eos_token!r}, wanted a byte-level GPT-2 tokenizer; "
             "save the model's own tokenizer beside its weights"
         )
     return tokenizer
 
 
-def _tokenizer_of_bare_folder(name: str) -> GPT2Tokenizer:
+def _tokenizer_of_bare_folder(name: str, argument: str) -> GPT2Tokenizer:
     builtin = builtin_gpt2_tokenizer()
-    vocab_size = load_gpt2_config(name).vocab_size
+    vocab_size = load_gpt2_config(name, argument).vocab_size
     if (Path(name) / "vocab.json").exists() and (Path(name) / "merges.txt").exists():
         return _tokenizer_of_old_files(Path(name))
     if vocab_size != len(builtin):
         raise UserError(
-            f"--model.pretrained: got {name!r}, a folder without tokenizer.json and with "
+            f"{argument}: got {name!r}, a folder without tokenizer.json and with "
             f"{vocab_size} tokens, wanted GPT-2's {len(builtin)} or a tokenizer; "
             "save the model's own tokenizer beside its weights"
         )
@@ -166,7 +171,7 @@ def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
     return bpe_tokenizer(vocab, merges)
 
 
-def _unloadable(name: str, error: Exception) -> UserError:
+def _unloadable(name: str, error: Exception, argument: str) -> UserError:
     """Return the one line that says why ``name`` could not be loaded and what to do."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -178,7 +183,7 @@ def _unloadable(name: str, error: Exception) -> UserError:
             "no such folder here, and the Hub did not give it: check the name, the network and "
             "HF_HUB_OFFLINE, or give a local folder"
         )
-    return UserError(f"--model.pretrained: got {name!r}: {_first_line(error)}; {remedy}")
+    return UserError(f"{argument}: got {name!r}: {_first_line(error)}; {remedy}")
 
 
 def _looks_like_a_path(name: str) -> bool:

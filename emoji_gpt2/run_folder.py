@@ -46,8 +46,8 @@ def claim(output_dir: Path, resuming: bool) -> None:
     there = run_files(output_dir)
     if there and not resuming:
         raise UserError(
-            f"--output_dir: got {str(output_dir)!r}, which holds a run ({', '.join(there)}), wanted "
-            "an empty folder; go on with it by --ckpt_path last, choose another, or delete it"
+            f"--output_dir: got {str(output_dir)!r}, which holds a run ({', '.join(there)}), "
+            "wanted an empty folder; go on with it by --ckpt_path last, choose another, or delete it"
         )
 
 
@@ -68,7 +68,7 @@ def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
         if not newest:
             raise MissingFileError(
                 f"--ckpt_path: got {ckpt_path!r}, wanted a {ckpt_path}*.ckpt in "
-                f"{str(output_dir)!r}; start without it, or give the --output_dir of the run to go on with"
+                f"{str(output_dir)!r}; start without it, or give the --output_dir of the run"
             )
         return str(newest[-1])
     if "://" not in ckpt_path and not Path(ckpt_path).is_file():

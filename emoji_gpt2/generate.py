@@ -1,0 +1,290 @@
+"""Turn texts into emoji with a trained model: rank all emoji, or generate a sequence.
+
+    generator = EmojiGenerator.from_pretrained("checkpoints/quickstart/model")  # or .ckpt, Hub id
+    generator.rank(["pizza"], top_k=3)              # [[("🍕", 0.93), ("🫓", 0.01), ("🧀", 0.01)]]
+    generator.generate(["pizza"], max_emoji=3)      # ["🍕"]
+
+On the command line: ``python -m emoji_gpt2.generate "I love pizza" --model DIR``.
+
+Shapes: B texts, T tokens, V candidates: end of text, then all emoji.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import (
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.loss import candidate_logits
+from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
+from emoji_gpt2.run_folder import MODEL
+from emoji_gpt2.table import SKIN_TONES, EmojiTable
+from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
+
+
+class EmojiGenerator:
+    """A trained model with its tokenizer, ready for texts.
+
+    Args:
+        model: A GPT-2 whose tokenizer has emoji tokens.
+        tokenizer: That tokenizer.
+        device: Where to compute; None is the first GPU, or the CPU.
+    """
+
+    def __init__(
+        self, model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, device: str | None = None
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()  # type: ignore[arg-type]
+        self.tokenizer = tokenizer
+        self.table = EmojiTable.builtin()
+        self._emoji = list(self.table)
+        self._candidate_ids = torch.tensor(candidate_tokens(tokenizer), device=self.device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | None = None) -> "EmojiGenerator":
+        """Load a Transformers folder, a run's folder, a ``.ckpt`` or a Hub id.
+
+        Raises:
+            UserError: it cannot be found or read, or was not trained by this package.
+        """
+        name = str(Path(name).expanduser()) if "://" not in str(name) else str(name)
+        if name.endswith(".ckpt"):
+            read_checkpoint(name, "--model")
+            module = EmojiGPT2.load_from_checkpoint(name, map_location="cpu")
+            return cls(module.model, module.tokenizer, device)
+        if (Path(name) / MODEL / "config.json").is_file():
+            name = str(Path(name) / MODEL)
+        tokenizer = load_gpt2_tokenizer(name, "--model")
+        if EMOJI_TOKEN not in tokenizer.get_vocab():
+            raise UserError(
+                f"--model: got {name!r}, a GPT-2 without emoji tokens, wanted one trained by "
+                "emoji_gpt2; train it with python -m emoji_gpt2.fit"
+            )
+        return cls(load_gpt2_weights(name, argument="--model"), tokenizer, device)
+
+    def rank(
+        self, texts: Sequence[str], top_k: int = 5, batch_size: int = 64
+    ) -> list[list[tuple[str, float]]]:
+        """Return each text's best emoji with their probabilities, best first.
+
+        Args:
+            texts: Any number of texts.
+            top_k: How many emoji to return of each.
+            batch_size: Texts of one forward pass.
+
+        The probabilities are over all emoji and sum to 1 before the cut.
+
+        Raises:
+            UserError: a text is empty or not Unicode.
+        """
+        _check("top_k", top_k, 1 <= top_k <= len(self._emoji), f"1 to {len(self._emoji)}")
+        return [row for part in self._batches(texts, batch_size) for row in self._rank(part, top_k)]
+
+    @torch.inference_mode()
+    def _rank(self, prompts: list[list[int]], top_k: int) -> list[list[tuple[str, float]]]:
+        ids_BT, last_B = self._right_padded(prompts)
+        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
+        rows = torch.arange(len(prompts), device=self.device)
+        logits_BV = self._candidate_logits(hidden_BTD[rows, last_B])
+        best = logits_BV[:, 1:].softmax(1).topk(top_k)
+        return [
+            [(self._emoji[i], p) for i, p in zip(indices, probabilities, strict=True)]
+            for indices, probabilities in zip(
+                best.indices.tolist(), best.values.tolist(), strict=True
+            )
+        ]
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        max_emoji: int = 1,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        skin_tone: str | None = None,
+        batch_size: int = 64,
+    ) -> list[str]:
+        """Return each text's emoji, joined: at least one, until the model ends or ``max_emoji``.
+
+        Args:
+            texts: Any number of texts.
+            max_emoji: Emoji of an answer at most.
+            temperature: 0 takes the likeliest emoji; above, sample from the softmax of logits
+                divided by it.
+            top_k: Sample from so many of the likeliest only.
+            top_p: Sample from the likeliest that together have this probability only.
+            seed: Makes sampling repeatable, for the same texts in the same batches.
+            skin_tone: light, medium-light, medium, medium-dark or dark, for emoji that carry one.
+            batch_size: Texts of one forward pass.
+
+        Raises:
+            UserError: an argument is out of range, or a text is empty or not Unicode.
+        """
+        _check("max_emoji", max_emoji, max_emoji >= 1, "at least 1")
+        _check("temperature", temperature, temperature >= 0, "0 or more")
+        _check("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0, up to 1")
+        _check("top_k", top_k, top_k is None or top_k >= 1, "at least 1")
+        tones = ", ".join(SKIN_TONES)
+        _check("skin_tone", skin_tone, skin_tone is None or skin_tone in SKIN_TONES, tones)
+        choose = _Chooser(temperature, top_k, top_p, seed, self.device)
+        answers = [
+            answer
+            for part in self._batches(texts, batch_size, reserve=max_emoji)
+            for answer in self._generate(part, max_emoji, choose)
+        ]
+        if skin_tone:
+            answers = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in answers]
+        return ["".join(answer) for answer in answers]
+
+    @torch.inference_mode()
+    def _generate(
+        self, prompts: list[list[int]], max_emoji: int, choose: "_Chooser"
+    ) -> list[list[str]]:
+        ids_BT, mask_BT = self._left_padded(prompts)
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        answers: list[list[str]] = [[] for _ in prompts]
+        running_B = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        cache = None
+        for number in range(max_emoji):
+            out = self.model.transformer(
+                input_ids=ids_BT,
+                attention_mask=mask_BT,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=max_emoji > 1,
+            )
+            cache = out.past_key_values
+            logits_BV = self._candidate_logits(out.last_hidden_state[:, -1])
+            if number == 0:
+                logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
+            chosen_B = choose(logits_BV)
+            running_B &= chosen_B != 0
+            for row in torch.nonzero(running_B).flatten().tolist():
+                answers[row].append(self._emoji[int(chosen_B[row]) - 1])
+            if not running_B.any():
+                break
+            ids_BT = self._candidate_ids[chosen_B][:, None]
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
+            positions_BT = positions_BT[:, -1:] + 1
+        return answers
+
+    def _candidate_logits(self, hidden_BD: Tensor) -> Tensor:
+        return candidate_logits(hidden_BD, self.model.lm_head.weight[self._candidate_ids])
+
+    def _batches(
+        self, texts: Sequence[str], batch_size: int, reserve: int = 0
+    ) -> Iterator[list[list[int]]]:
+        """Yield prompts in batches; all texts are checked before the first."""
+        if isinstance(texts, str):
+            raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
+        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
+        room = int(self.model.config.n_positions) - reserve
+        _check("max_emoji", reserve, room > 1, f"less than {self.model.config.n_positions - 1}")
+        prompts = encode_prompts(self.tokenizer, texts, room)
+        for start in range(0, len(prompts), batch_size):
+            yield prompts[start : start + batch_size]
+
+    def _right_padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return ids, ``[B, T]``, that need no mask, and where each prompt ends, ``[B]``."""
+        width = max(map(len, prompts))
+        rows = [ids + [0] * (width - len(ids)) for ids in prompts]
+        last = torch.tensor([len(ids) - 1 for ids in prompts], device=self.device)
+        return torch.tensor(rows, device=self.device), last
+
+    def _left_padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return ids and mask, both ``[B, T]``, with all prompts ending in the last column."""
+        width = max(map(len, prompts))
+        rows = [[0] * (width - len(ids)) + ids for ids in prompts]
+        mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
+        return torch.tensor(rows, device=self.device), torch.tensor(mask, device=self.device)
+
+
+class _Chooser:
+    """Choose a candidate of each row: the likeliest, or by sampling.
+
+    Args:
+        temperature: 0 chooses the likeliest.
+        top_k: As in ``EmojiGenerator.generate``.
+        top_p: Likewise.
+        seed: Likewise.
+        device: Of the logits.
+    """
+
+    def __init__(
+        self,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        seed: int | None,
+        device: torch.device,
+    ) -> None:
+        self.greedy = temperature == 0
+        self._warp = LogitsProcessorList()
+        if not self.greedy:
+            self._warp.append(TemperatureLogitsWarper(temperature))
+        if top_k is not None:
+            self._warp.append(TopKLogitsWarper(top_k))
+        if top_p is not None:
+            self._warp.append(TopPLogitsWarper(top_p))
+        self._generator = torch.Generator(device)
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(seed)
+
+    def __call__(self, logits_BV: Tensor) -> Tensor:
+        """Return the index of the chosen candidate of each row, ``[B]``."""
+        if self.greedy:
+            return logits_BV.argmax(1)
+        no_ids: Tensor = torch.empty(len(logits_BV), 0, dtype=torch.long, device=logits_BV.device)
+        probabilities_BV = self._warp(no_ids, logits_BV).softmax(1)  # type: ignore[arg-type]
+        return probabilities_BV.multinomial(1, generator=self._generator)[:, 0]
+
+
+@lru_cache(maxsize=2)
+def _cached_generator(name: str, changed: float) -> EmojiGenerator:  # noqa: ARG001 - a key
+    return EmojiGenerator.from_pretrained(name)
+
+
+def generate_emoji(
+    text: str, model_path: str = "./results", max_emoji: int = 1, skin_tone: str | None = None
+) -> str:
+    """Return the emoji for one text; the model stays loaded for the next.
+
+    Args:
+        text: Some words.
+        model_path: What ``EmojiGenerator.from_pretrained`` takes.
+        max_emoji: Emoji of the answer at most.
+        skin_tone: For emoji that carry one.
+    """
+    files = [
+        *Path(model_path).glob("*.safetensors"),
+        *Path(model_path).glob(f"{MODEL}/*.safetensors"),
+    ]
+    changed = max((file.stat().st_mtime for file in files), default=0.0)
+    generator = _cached_generator(model_path, changed)
+    return generator.generate([text], max_emoji=max_emoji, skin_tone=skin_tone)[0]
+
+
+def _check(name: str, got: object, fine: bool, wanted: str) -> None:
+    if not fine:
+        raise UserError(f"--{name}: got {got!r}, wanted {wanted}; correct it")
+
+
+if __name__ == "__main__":
+    from emoji_gpt2.generate_cli import main
+
+    main()
