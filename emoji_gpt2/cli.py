@@ -188,6 +188,8 @@ def main(default_subcommand: str | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("emoji_gpt2").setLevel(logging.INFO)
+    # The folder is claimed already, and nothing of another run is in it.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     try:

@@ -26,7 +26,7 @@ from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
 from emoji_gpt2.prepare import Recipe
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
 from emoji_gpt2.rows import HashedTexts
-from emoji_gpt2.store import Store
+from emoji_gpt2.store import Store, is_whole
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id
 
 
@@ -158,7 +158,12 @@ class EmojiDataModule(LightningDataModule):
         if stage == "predict":
             self._prompts = self._read_prompts()
         elif self._store is None:
-            self._store = Store(self.recipe.locate(self.tokenizer, self.cache_dir))
+            folder = self.recipe.locate(self.tokenizer, self.cache_dir)
+            if not is_whole(folder):
+                raise UserError(
+                    f"EmojiDataModule: got no rows in {folder}; call prepare_data() first"
+                )
+            self._store = Store(folder)
             for line in self.report:
                 rank_zero_info(line)
 

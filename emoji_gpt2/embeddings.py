@@ -8,6 +8,7 @@ frequency
 
 from collections import Counter
 from collections.abc import Container, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,13 +58,32 @@ def add_embeddings(
     ):
         rows_VD[row] = start_D * (norm / start_D.norm().clamp(min=1e-12))
     if EMOJI_TOKEN in new_tokens:
-        rows_VD[token_id(tokenizer, EMOJI_TOKEN)] = mean_D
+        rows_VD[token_id(tokenizer, EMOJI_TOKEN)] = mean_D  # near zero in a model from scratch
+
+
+@torch.no_grad()
+def start_as_bag_of_words(model: GPT2LMHeadModel) -> None:
+    """Let a model from scratch begin with the mean of a text's embeddings as its answer.
+
+    The first layer attends almost evenly at the start; with values and output passed on unchanged
+    (identity matrices), small position embeddings and an ``<|emoji|>`` near zero, the last hidden
+    state is that mean, and the tied projection finds the emoji that start from the same words.
+
+    Args:
+        model: Newly initialised, with ``add_embeddings`` done; changed in place.
+    """
+    attention: Any = model.transformer.h[0].get_submodule("attn")
+    width = model.config.n_embd
+    attention.c_attn.weight[:, 2 * width :] = torch.eye(width)  # the values of query, key, value
+    attention.c_proj.weight.copy_(torch.eye(width))
+    model.transformer.wpe.weight.mul_(0.1)
 
 
 def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[list[int]]:
-    """Return the tokens of each emoji's description, as they stand inside a sentence."""
-    ids = iter(encode_texts(tokenizer, [f" {text}" for group in texts for text in group]))
-    return [[token for _ in group for token in next(ids)] for group in texts]
+    """Return the tokens of each emoji's description, as they begin a text and stand within one."""
+    forms = [form for group in texts for text in group for form in (text, f" {text}")]
+    ids = iter(encode_texts(tokenizer, forms))
+    return [[token for _ in range(2 * len(group)) for token in next(ids)] for group in texts]
 
 
 def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> list[Tensor]:

@@ -8,6 +8,7 @@ Without a source, the examples are the emoji table's own names and keywords.
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
@@ -105,10 +106,11 @@ def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTone
 
 
 def _codepoints_agree(codes: str, cell: str, table: EmojiTable) -> bool:
-    numbers = re.findall(r"[0-9a-f]{2,6}", codes.lower().replace("u+", " ").replace("0x", " "))
-    if not numbers or any(int(n, 16) > 0x10FFFF for n in numbers):
+    digits = re.findall(r"[0-9a-f]{2,8}", codes.lower().replace("u+", " ").replace("0x", " "))
+    numbers = [int(number, 16) for number in digits]
+    if not numbers or max(numbers) > sys.maxunicode:
         return False
-    return table.canonical("".join(chr(int(n, 16)) for n in numbers)) == table.canonical(cell)
+    return table.split("".join(map(chr, numbers))) == table.split(cell)
 
 
 def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> list[Example]:

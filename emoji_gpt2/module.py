@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.batches import Batch
-from emoji_gpt2.embeddings import add_embeddings
+from emoji_gpt2.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.loss import candidate_logits, masked_cross_entropy
 from emoji_gpt2.metrics import EvaluationMetrics, best_answer_rank
@@ -106,6 +106,8 @@ class EmojiGPT2(LightningModule):
         else:
             model = GPT2LMHeadModel(with_dropout(self._scratch_config, hparams["dropout"]))
         add_embeddings(model, tokenizer, new_tokens, self._held_out_texts())
+        if not hparams["pretrained"]:
+            start_as_bag_of_words(model)
         self._adopt(model, tokenizer)
 
     def _build_for_checkpoint(self) -> None:

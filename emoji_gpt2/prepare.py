@@ -9,6 +9,7 @@ options and the version of this code.
 import hashlib
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,7 +96,14 @@ class Recipe:
             return folder
         if folder.exists():
             log.warning("the cache %s is truncated or foreign: it is written again", folder)
-        with StoreWriter(folder) as writer:
+        try:
+            unfinished = StoreWriter(folder)
+        except OSError as error:
+            raise UserError(
+                f"--data.cache_dir: got {str(cache_dir)!r}: {error.strerror}; "
+                "give a folder that can be written"
+            ) from error
+        with unfinished as writer:
             Preparation(self, RowCollector(writer, tokenizer, self.max_length)).run(sources)
         return folder
 
@@ -155,6 +163,9 @@ class Preparation:
         hashes = []
         for role, name in ((VAL, "val"), (TEST, "test")):
             given = self.rows.index(role)
+            repeated = int(np.isin(given.hashes, training.hashes).sum())
+            if repeated:
+                self.reports[role].noted["text that is also trained on"] += repeated
             index, texts = (given, np.arange(len(given.hashes))) if len(given.rows) else (
                 training, held_out[role])  # fmt: skip
             splits[name] = index.evaluation_split(texts)
@@ -173,7 +184,7 @@ class Preparation:
         found = training.hold_out(sum(wanted.values()), may_be_held_out)
         if SPLIT in sources and 2 * len(found) < sum(wanted.values()):
             return None
-        n_val = round(len(found) * wanted[VAL] / max(1, sum(wanted.values())))
+        n_val = math.ceil(len(found) * wanted[VAL] / max(1, sum(wanted.values())))
         return {VAL: found[:n_val], TEST: found[n_val:]}
 
     def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
@@ -189,7 +200,7 @@ class Preparation:
             keyword_examples(self.table, emoji, texts, report), key=lambda e: text_hash(e.text)
         )
         keywords = list(dict.fromkeys(example.text for example in examples))
-        size = min(MAX_HELD_OUT, round(KEYWORDS_HELD_OUT * len(keywords)))
+        size = min(MAX_HELD_OUT, max(1, round(KEYWORDS_HELD_OUT * len(keywords))))
         for number, (role, fraction) in enumerate(self._fractions()):
             if role in sources or not fraction:
                 continue

@@ -6,7 +6,6 @@ float32 whatever they were saved in: precision is the Trainer's business.
 
 import difflib
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,7 @@ def read_checkpoint(path: str, argument: str = "--ckpt_path") -> dict[str, Any]:
     try:
         with fsspec.open(path, "rb") as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (*_LOADING_ERRORS, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch.load raises whatever the bytes lead it to
         raise UserError(
             f"{argument}: got {path!r}, wanted a whole checkpoint ({_first_line(error)}); "
             "it may be truncated: take another"
@@ -137,6 +136,7 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         return builtin_gpt2_tokenizer()
     if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
         return _tokenizer_of_bare_folder(name, argument)
+    load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
     try:
         tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(name)
     except _LOADING_ERRORS as error:

@@ -47,7 +47,7 @@ def claim(output_dir: Path, resuming: bool) -> None:
     if there and not resuming:
         raise UserError(
             f"--output_dir: got {str(output_dir)!r}, which holds a run ({', '.join(there)}), "
-            "wanted an empty folder; go on with it by --ckpt_path last, choose another, or delete it"
+            "wanted an empty folder; go on by --ckpt_path last, choose another, or delete it"
         )
 
 

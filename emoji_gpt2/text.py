@@ -6,20 +6,19 @@ r"""One way to write a description, the same in training and in use.
 NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
 """
 
-import sys
 import unicodedata
 
 _FOLDED = {
-    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'"),
-    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
 }
 _CONTROLS = {
-    chr(c): None
-    for c in range(sys.maxunicode + 1)
-    if c < 0x10000 and unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()
+    c: None
+    for c in range(0xA0)  # there are no others
+    if unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()
 }
-_TRANSLATION = str.maketrans({**_FOLDED, **_CONTROLS})
+_TRANSLATION = _FOLDED | _CONTROLS
 
 
 def normalize_text(text: str) -> str:
@@ -27,9 +26,11 @@ def normalize_text(text: str) -> str:
 
     Control characters are removed. The result may be empty.
     """
+    text = text.translate(_TRANSLATION)  # first: a control keeps characters from composing
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.translate(_TRANSLATION).lower().split())
+        text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
+        text = unicodedata.normalize("NFKC", text.lower())  # some compose in lower case only
+    return " ".join(text.lower().split())
 
 
 def is_valid_unicode(text: str) -> bool:

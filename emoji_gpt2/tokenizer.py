@@ -9,6 +9,7 @@ byte symbols, then the merges in order, then ``<|endoftext|>``. The saved tokeni
 ``<|emoji|>`` by itself (TemplateProcessing) and pads left, so it generates without this package.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -54,7 +55,8 @@ def add_emoji_tokens(
     """Return a tokenizer with all emoji of ``table`` and ``<|emoji|>``, and the tokens it lacked.
 
     The emoji are in table order, then comes ``<|emoji|>``. Emoji tokens that are there already, as
-    in a model that this package trained, are recognised and keep their ids.
+    in a model that this package trained, are recognised and keep their ids. The result shares its
+    parts with ``tokenizer``, which should not be used any more.
     """
     table = table or EmojiTable.builtin()
     known = tokenizer.get_vocab()
@@ -76,14 +78,14 @@ def add_emoji_tokens(
 
 def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
     """Return the whole tokenizer as one string, for a checkpoint."""
-    return str(tokenizer.backend_tokenizer.to_str())
+    fields = {"eos": str(tokenizer.eos_token), "backend": tokenizer.backend_tokenizer.to_str()}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def tokenizer_from_json(text: str) -> GPT2Tokenizer:
     """Return the tokenizer that ``tokenizer_to_json`` wrote."""
-    backend = Tokenizer.from_str(text)
-    specials = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
-    return _wrap(backend, next(token for token in specials if token != EMOJI_TOKEN))
+    fields: dict[str, str] = json.loads(text)
+    return _wrap(Tokenizer.from_str(fields["backend"]), fields["eos"])
 
 
 def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:

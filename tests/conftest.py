@@ -20,6 +20,8 @@ from tests.hub_server import hub  # noqa: F401 -- a fixture
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 MAY_STAY = {"PYTEST_CURRENT_TEST", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}
 
+torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
+
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
@@ -46,6 +48,7 @@ def isolated(
     """No network, no token, no cache of the machine's user."""
     from huggingface_hub import constants
 
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # it keeps the last test's Hub
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "xdg_cache"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)

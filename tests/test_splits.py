@@ -1,4 +1,4 @@
-"""Splits against plain dictionaries: held-out texts are new, their emoji are known, none is lost."""
+"""Splits against plain dictionaries: held-out texts are new, their emoji known, none is lost."""
 
 import hashlib
 from typing import NamedTuple
@@ -142,4 +142,6 @@ def test_nothing_wanted_and_nothing_to_evaluate() -> None:
     parts = parts_of([("a", (50_257,)), ("b", (50_257,))], 0)
     assert parts.train == [0, 1]
     assert (len(parts.val), len(parts.test)) == (0, 0)
-    assert index_of([("a", (50_257,))]).training_split(np.empty(0, np.int64)).answers_of(0).size == 0
+    assert (
+        index_of([("a", (50_257,))]).training_split(np.empty(0, np.int64)).answers_of(0).size == 0
+    )

@@ -1,0 +1,633 @@
+"""EmojiDataModule from files to batches; batches are decoded and compared with the files."""
+
+import csv
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from transformers import GPT2Tokenizer
+
+from emoji_gpt2.batches import Batch
+from emoji_gpt2.data import EmojiDataModule, default_cache_dir
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.loader import RowLoader
+from emoji_gpt2.prepare import Preparation
+from emoji_gpt2.store import is_whole
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import normalize_text
+from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
+
+TABLE = EmojiTable.builtin()
+EOS, END = 50_256, 54_201
+FOOD = "🍕🍔🌮🍣"
+KAGGLE = "emoji,name,group,sub_group,codepoints"
+
+
+class Row(NamedTuple):
+    """What a model is shown and asked for: the text, its emoji, all emoji that count as a hit."""
+
+    text: str
+    emoji: str
+    answers: frozenset[str]
+
+
+@cache
+def tokenizer() -> GPT2Tokenizer:
+    return add_emoji_tokens(builtin_gpt2_tokenizer())[0]
+
+
+def write(path: Path, rows: Iterable[tuple[str, ...]], header: str = "name,emoji") -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header.split(","), *rows])
+    return str(path)
+
+
+def spare(n: int = 40, emoji: str = FOOD) -> list[tuple[str, str]]:
+    """Rows with many texts per emoji, of different lengths."""
+    return [(f"text {i}" + " more" * (i % 7), emoji[i % len(emoji)]) for i in range(n)]
+
+
+def module(tmp_path: Path, path: str | None = None, **options: Any) -> EmojiDataModule:
+    data = EmojiDataModule(path, cache_dir=str(tmp_path / "cache"), **options)
+    data._tokenizer = tokenizer()  # made once for all tests: it takes half a second
+    return data
+
+
+def ready(tmp_path: Path, path: str | None = None, **options: Any) -> EmojiDataModule:
+    data = module(tmp_path, path, **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def decoded(batch: Batch) -> Iterator[Row]:
+    """Take a batch apart by the tokens in it, and check its shape on the way."""
+    width = batch.ids_BT.shape[1]
+    labels: dict[int, list[int]] = {}
+    for position, label in zip(batch.positions_N.tolist(), batch.labels_N.tolist(), strict=True):
+        labels.setdefault(position // width, []).append(label)
+        assert (
+            position == int(batch.first_B[position // width]) + len(labels[position // width]) - 1
+        )
+    for number, ids in enumerate(batch.ids_BT.tolist()):
+        end = ids.index(END)
+        assert int(batch.first_B[number]) == number * width + end
+        *emoji, last = labels[number]
+        assert last == EOS
+        assert ids[end + 1 : end + 1 + len(emoji)] == emoji
+        assert set(ids[end + 1 + len(emoji) :]) <= {EOS}
+        answers = [token for token in batch.answers_BK[number].tolist() if token != -1]
+        assert len(set(answers)) == len(answers)
+        yield Row(
+            tokenizer().decode(ids[:end]),
+            tokenizer().decode(emoji),
+            frozenset(tokenizer().decode([token]) for token in answers),
+        )
+
+
+def rows_of(loader: RowLoader | list[RowLoader]) -> list[Row]:
+    assert not isinstance(loader, list)
+    return [row for batch in loader for row in decoded(batch)]
+
+
+def all_rows(data: EmojiDataModule) -> dict[str, list[Row]]:
+    return {
+        "train": rows_of(data.train_dataloader()),
+        "val": rows_of(data.val_dataloader()),
+        "test": rows_of(data.test_dataloader()),
+    }
+
+
+def pairs(rows: Iterable[Row]) -> Counter[tuple[str, str]]:
+    return Counter((row.text, row.emoji) for row in rows)
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The line that a call is refused with."""
+    with pytest.raises(UserError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def stores(tmp_path: Path) -> dict[str, int]:
+    """The prepared stores and when each was written."""
+    found = (tmp_path / "cache" / "rows").glob("*/meta.json")
+    return {meta.parent.name: meta.stat().st_mtime_ns for meta in found}
+
+
+def test_batches_hold_exactly_the_rows_of_the_file(tmp_path: Path) -> None:
+    rows = [*spare(), ("two  “Things”", "🍕🍔"), ("red heart", "❤"), ("ask <|emoji|> 🍕 now", "🌮")]
+    data = ready(tmp_path, write(tmp_path / "a.csv", rows), val_fraction=0.1, test_fraction=0.2)
+    parts = all_rows(data)
+    wanted = [
+        *spare(),
+        ('two "things"', "🍕🍔"),
+        ("red heart", "❤️"),
+        ("ask <|emoji|> 🍕 now", "🌮"),
+    ]
+    assert sum(map(pairs, parts.values()), Counter()) == Counter(wanted)
+    texts = {name: {row.text for row in part} for name, part in parts.items()}
+    assert {name: len(found) for name, found in texts.items()} == {"train": 30, "val": 4, "test": 9}
+    assert not texts["train"] & (texts["val"] | texts["test"])
+    assert not texts["val"] & texts["test"]
+    assert "red heart" in texts["train"]  # its emoji's only text
+    assert all(row.answers == frozenset() for row in parts["train"])
+    assert all(row.answers == {row.emoji} for row in parts["val"] if len(row.emoji) == 1)
+    assert all(text in data.held_out_texts for text in texts["val"] | texts["test"])
+    assert not any(text in data.held_out_texts for text in texts["train"])
+    assert data.report == [
+        "a.csv: 43 rows read, 5 emoji kept in 43 examples, 0 variants merged",
+        "rows by split: train 30, val 4, test 9",
+    ]
+
+
+def test_a_held_out_text_takes_all_its_rows_along(tmp_path: Path) -> None:
+    rows = [(f"Text {i}", e) for i in range(40) for e in FOOD[i % 2 : i % 2 + 2]]
+    spelled = [(text.upper() + " ", emoji) for text, emoji in rows]  # the same, normalised
+    data = ready(tmp_path, write(tmp_path / "a.csv", rows + spelled), val_fraction=0.2)
+    parts = all_rows(data)
+    assert sum(map(pairs, parts.values()), Counter()) == Counter(
+        (text.lower(), emoji) for text, emoji in rows
+    )
+    assert "80 variants merged" in data.report[0]
+    assert not {row.text for row in parts["train"]} & {row.text for row in parts["val"]}
+    for part in (parts["val"], parts["test"]):
+        by_text: dict[str, list[Row]] = {}
+        for row in part:
+            by_text.setdefault(row.text, []).append(row)
+        for text, found in by_text.items():
+            union = {emoji for other, emoji in rows if other.lower() == text}
+            assert {row.emoji for row in found} == union
+            assert sorted(row.answers for row in found) == [frozenset(), frozenset(union)]
+
+
+def kaggle_like(path: Path, n: int = 60) -> str:
+    """Write Kaggle's columns: one name per emoji, and the unqualified spellings as rows too."""
+    rows = []
+    for emoji in list(TABLE)[:n]:
+        for spelling in dict.fromkeys([emoji, emoji.replace("\ufe0f", "")]):
+            codes = " ".join(f"{ord(char):X}" for char in spelling)
+            rows.append((spelling, TABLE.name(emoji), "a group", "a sub-group", codes))
+    return write(path, rows, KAGGLE)
+
+
+def test_a_source_of_one_text_per_emoji_validates_on_keywords(tmp_path: Path) -> None:
+    data = ready(tmp_path, kaggle_like(tmp_path / "emoji_df.csv", 200))
+    parts = all_rows(data)
+    assert pairs(parts["train"]) == Counter(
+        (normalize_text(TABLE.name(e)), e) for e in list(TABLE)[:200]
+    )
+    merged = sum("\ufe0f" in emoji for emoji in list(TABLE)[:200])
+    assert merged > 0
+    assert data.report[0] == (
+        f"emoji_df.csv: {200 + merged} rows read, 200 emoji kept in 200 examples, "
+        f"{merged} variants merged"
+    )
+    train_texts = {row.text for row in parts["train"]}
+    for part in (parts["val"], parts["test"]):
+        assert len(part) > 20
+        for row in part:
+            assert row.text in map(normalize_text, TABLE.keywords(row.emoji))
+            assert row.emoji in list(TABLE)[:200]
+            assert row.text not in train_texts
+            assert row.text in data.held_out_texts
+            assert row.answers == frozenset() or row.emoji in row.answers
+            assert all(row.text in map(normalize_text, TABLE.keywords(e)) for e in row.answers)
+        for text in {row.text for row in part}:
+            answers = [row.answers for row in part if row.text == text and row.answers]
+            assert answers == [frozenset(row.emoji for row in part if row.text == text)]
+    assert not {row.text for row in parts["val"]} & {row.text for row in parts["test"]}
+    assert not any(text in data.held_out_texts for text in train_texts)
+    assert data.report[1].startswith(f"built-in keywords for validation: {len(parts['val'])} rows")
+    assert data.report[2].startswith(f"built-in keywords for test: {len(parts['test'])} rows")
+
+
+def test_one_text_per_emoji_and_no_validation_wanted(tmp_path: Path) -> None:
+    path = kaggle_like(tmp_path / "emoji_df.csv")
+    data = ready(tmp_path, path, val_fraction=0, test_fraction=0)
+    assert len(rows_of(data.train_dataloader())) == 60
+    assert (data.val_dataloader(), data.test_dataloader()) == ([], [])
+    data = ready(tmp_path, path, test_fraction=0)
+    assert len(rows_of(data.val_dataloader())) > 0
+    assert data.test_dataloader() == []
+
+
+def test_where_one_text_can_be_spared_it_validates(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [("pizza", "🍕"), ("slice of pizza", "🍕")])
+    data = ready(tmp_path, path)
+    assert len(rows_of(data.train_dataloader())) == 1
+    assert len(rows_of(data.val_dataloader())) == 1
+
+
+def test_val_path_and_test_path(tmp_path: Path) -> None:
+    val = [(f"other {i}", "🍕") for i in range(5)] + [("other 0", "🍔")]
+    test = [("third", "🌮")]
+    data = ready(
+        tmp_path,
+        write(tmp_path / "a.csv", spare()),
+        val_path=write(tmp_path / "val.csv", val),
+        test_path=write(tmp_path / "test.csv", test),
+    )
+    parts = all_rows(data)
+    assert pairs(parts["train"]) == Counter(spare())
+    assert pairs(parts["val"]) == Counter(val)
+    assert parts["test"] == [Row("third", "🌮", frozenset("🌮"))]
+    answers = sorted(row.answers for row in parts["val"] if row.text == "other 0")
+    assert answers == [frozenset(), frozenset("🍕🍔")]
+    assert "other 3" in data.held_out_texts
+    assert "third" in data.held_out_texts
+    assert [line.partition(":")[0] for line in data.report[:3]] == ["a.csv", "val.csv", "test.csv"]
+
+
+def test_val_path_alone_leaves_a_test_split_to_hold_out(tmp_path: Path) -> None:
+    val = write(tmp_path / "val.csv", [("other", "🍕")])
+    data = ready(tmp_path, write(tmp_path / "a.csv", spare()), val_path=val, test_fraction=0.1)
+    parts = all_rows(data)
+    assert pairs(parts["val"]) == Counter([("other", "🍕")])
+    assert (len(parts["train"]), len(parts["test"])) == (36, 4)
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> EmojiDataModule:
+    return ready(tmp_path_factory.mktemp("builtin"), batch_size=512)
+
+
+def test_built_in_data(builtin: EmojiDataModule) -> None:
+    parts = all_rows(builtin)
+    train = pairs(parts["train"])
+    names = {(normalize_text(TABLE.name(emoji)), emoji) for emoji in TABLE}
+    assert len(names) == 3_944
+    assert names <= set(train)
+    assert max(train.values()) == 1
+    keywords = {(normalize_text(k), e) for e in TABLE for k in TABLE.keywords(e)}
+    held_out = {row.text for part in ("val", "test") for row in parts[part]}
+    assert {(row.text, row.emoji) for part in parts.values() for row in part} - names <= keywords
+    train_texts = {text for text, _ in train}
+    assert not held_out & (train_texts | {text for text, _ in names})
+    n_keywords = len((train_texts | held_out) - {text for text, _ in names})
+    for part in ("val", "test"):
+        assert len({row.text for row in parts[part]}) == pytest.approx(0.05 * n_keywords, abs=1)
+    assert all(text in builtin.held_out_texts for text in held_out)
+    assert not any(text in builtin.held_out_texts for text in train_texts)
+    assert list(TABLE) == [tokenizer().decode([50_257 + i]) for i in range(3_944)]
+
+
+def test_built_in_data_without_skin_tones(tmp_path: Path) -> None:
+    data = ready(tmp_path, skin_tones="drop", batch_size=512)
+    rows = [row for part in all_rows(data).values() for row in part]
+    assert len({row.emoji for row in rows}) == sum(not TABLE.tones(emoji) for emoji in TABLE)
+    assert not [row for row in rows if set(row.emoji) & set("🏻🏼🏽🏾🏿")]
+    assert not [row for row in rows if "skin tone" in row.text and ":" in row.text]
+
+
+def test_each_row_once_an_epoch_in_another_order_and_the_same_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare(100))
+    one, two, other = (ready(tmp_path, path, batch_size=8, seed=seed) for seed in (0, 0, 1))
+    loader = one.train_dataloader()
+    first, second = rows_of(loader), rows_of(loader)
+    assert first != second
+    assert pairs(first) == pairs(second)
+    assert len(loader) == math.ceil(len(first) / 8)
+    assert rows_of(two.train_dataloader()) == first
+    assert rows_of(other.train_dataloader()) != first
+    assert rows_of(one.val_dataloader()) == rows_of(two.val_dataloader())
+
+
+def test_two_ranks_share_the_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare(50))
+    alone = all_rows(ready(tmp_path, path, batch_size=8))
+    shared: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
+    lengths = []
+    for rank in (0, 1):
+        data = ready(tmp_path, path, batch_size=8)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        lengths.append(len(data.train_dataloader()))
+        for name in shared:
+            for batch in getattr(data, f"{name}_dataloader")():
+                if len(batch.positions_N):  # a small last batch may not reach this rank
+                    shared[name] += decoded(batch)
+    assert lengths[0] == lengths[1]
+    assert {name: Counter(rows) for name, rows in shared.items()} == {
+        name: Counter(rows) for name, rows in alone.items()
+    }
+
+
+def test_a_worker_process_gives_the_same_batches(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    one, none = (ready(tmp_path, path, batch_size=8, num_workers=n) for n in (1, 0))
+    for name in ("train_dataloader", "val_dataloader"):
+        loaders = getattr(one, name)(), getattr(none, name)()
+        for _ in range(2):
+            batches = [list(loader) for loader in loaders]
+            assert len(batches[0]) == len(batches[1]) > 0
+            for left, right in zip(*batches, strict=True):
+                assert all(map(torch.equal, left, right))
+
+
+def test_prepare_is_done_once_and_the_cache_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    run = Preparation.run
+    monkeypatch.setattr(Preparation, "run", lambda self, s: (runs.append(1), run(self, s)))
+    path = write(tmp_path / "a.csv", spare())
+    before = all_rows(ready(tmp_path, path, batch_size=8))
+    written = stores(tmp_path)
+    assert len(written) == 1
+    # What does not change the rows does not change the store: the file's place, batches, the seed.
+    copy = write(tmp_path / "elsewhere.csv", spare())
+    again = ready(tmp_path, copy, batch_size=4, seed=7)
+    assert stores(tmp_path) == written
+    assert len(runs) == 1
+    after = all_rows(again)
+    assert {n: Counter(rows) for n, rows in before.items()} == {
+        n: Counter(rows) for n, rows in after.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 64},
+        {"skin_tones": "drop"},
+        {"val_fraction": 0.2},
+        {"test_fraction": 0.0},
+        {"text_column": "other"},
+        {"val_path": "val.csv"},
+        {"encoding": "utf-8-sig"},
+    ],
+)
+def test_an_option_that_changes_the_rows_makes_another_store(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(text, emoji, f"other {text}") for text, emoji in spare()]
+    path = write(tmp_path / "a.csv", rows, "name,emoji,other")
+    write(
+        tmp_path / "val.csv", spare(), "other,emoji" if "text_column" in options else "name,emoji"
+    )
+    module(tmp_path, path).prepare_data()
+    module(tmp_path, path, **options).prepare_data()
+    assert len(stores(tmp_path)) == 2
+
+
+def test_a_changed_file_makes_another_store(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    times = Path(path).stat()
+    ready(tmp_path, path)
+    write(tmp_path / "a.csv", [("text 0", "🍣"), *spare()[1:]])  # as long as it was
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    data = ready(tmp_path, path)
+    assert len(stores(tmp_path)) == 2
+    assert ("text 0", "🍣") in sum(map(pairs, all_rows(data).values()), Counter())
+
+
+def test_a_tokenizer_of_other_ids_makes_another_store(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    module(tmp_path, path).prepare_data()
+    older = builtin_gpt2_tokenizer()
+    older.backend_tokenizer.add_tokens(["🍕"])
+    data = module(tmp_path, path)
+    data._tokenizer = add_emoji_tokens(older)[0]
+    data.prepare_data()
+    assert len(stores(tmp_path)) == 2
+
+
+def test_a_truncated_store_is_written_again_which_a_line_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    wanted = all_rows(ready(tmp_path, path))
+    (folder,) = (tmp_path / "cache" / "rows").iterdir()
+    ids = (folder / "ids.bin").read_bytes()
+    (folder / "ids.bin").write_bytes(ids[:-4])
+    with caplog.at_level(logging.WARNING):
+        data = ready(tmp_path, path)
+    assert is_whole(folder)
+    assert (folder / "ids.bin").read_bytes() == ids
+    assert all_rows(data) == wanted
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert line == f"the cache {folder} is truncated or foreign: it is written again"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_source_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [("pizza", "pizza"), ("", "🍕")])
+    refusal(module(tmp_path, path).prepare_data)
+    assert list((tmp_path / "cache").rglob("*.bin")) == []
+    assert stores(tmp_path) == {}
+
+
+def test_setup_says_what_was_read(tmp_path: Path) -> None:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        data = ready(tmp_path, write(tmp_path / "a.csv", spare()))
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert lines == data.report
+    assert len(lines) == 2
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+from emoji_gpt2.prepare import Recipe
+from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
+folder, me, other = map(Path, sys.argv[1:])
+tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
+me.touch()
+stop = time.monotonic() + 60
+while not other.exists() and time.monotonic() < stop:
+    pass
+for length in range(100, 106):
+    Recipe(path=str(folder / "a.csv"), max_length=length).prepare(tokenizer, folder / "cache")
+"""
+
+
+def test_two_processes_that_prepare_the_same_at_once_both_succeed(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", spare())
+    names = [str(tmp_path / "one"), str(tmp_path / "two")]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path), *order])
+        for order in (names, names[::-1])
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    folders = list((tmp_path / "cache" / "rows").iterdir())
+    assert len(folders) == 6
+    assert all(map(is_whole, folders))
+
+
+def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    texts = [f"{'long ' * (i % 5)}Text {i}" for i in range(20)]
+    path = write(tmp_path / "texts.csv", [(text,) for text in texts], "text")
+    data = module(tmp_path, predict_path=path, batch_size=6)
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        state=SimpleNamespace(fn=TrainerFn.PREDICTING), global_rank=0, world_size=1
+    )
+    data.prepare_data()  # there are no rows to prepare
+    assert not (tmp_path / "cache" / "rows").exists()
+    data.setup("predict")
+    loader = data.predict_dataloader()
+    assert len(loader) == 4
+    batches = list(loader)
+    prompts = []
+    for batch in batches:
+        width = batch.ids_BT.shape[1]
+        for number, ids in enumerate(batch.ids_BT.tolist()):
+            end = ids.index(END)
+            assert int(batch.first_B[number]) == number * width + end
+            prompts.append(tokenizer().decode(ids[:end]))
+        assert set(batch.answers_BK.flatten().tolist()) == {-1}
+    assert prompts == [text.lower() for text in texts]
+
+
+def test_predict_path_with_an_empty_text_and_without_a_path(tmp_path: Path) -> None:
+    line = refusal(lambda: module(tmp_path).setup("predict"))
+    assert line.startswith("--data.predict_path: got none, wanted")
+    path = write(tmp_path / "texts.csv", [("fine", "x"), ("", "x")], "text,other")
+    line = refusal(lambda: module(tmp_path, predict_path=path).setup("predict"))
+    assert line.startswith("--data.predict_path: row 2: got ''")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", -1),
+        ("max_length", 3),
+        ("max_length", 1025),
+        ("skin_tones", "some"),
+        ("val_fraction", 0.51),
+        ("val_fraction", -0.1),
+        ("test_fraction", math.nan),
+        ("seed", -1),
+        ("num_workers", -1),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(name: str, value: Any) -> None:
+    line = refusal(lambda: EmojiDataModule(**{name: value}))
+    assert line.startswith(f"--data.{name}: got {value!r}, wanted ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path": "none.csv"},
+        {"path": "a.doc"},
+        {"path": "a.csv", "text_column": "other"},
+        {"path": "a.csv", "val_path": "none.csv"},
+        {"path": "a.csv", "test_path": "texts.csv"},
+        {"path": "a.csv", "cache_dir": "a.csv"},
+        {"path": "a.csv", "cache_dir": "a.csv/below"},
+        {"path": "a.csv", "encoding": "no-such-codec"},
+        {"path": "a.csv", "tokenizer": "./no-such-folder"},
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.csv", spare())
+    write(tmp_path / "texts.csv", [("a",)], "text")
+    data = EmojiDataModule(**{"cache_dir": "cache"} | options)
+    if "tokenizer" not in options:
+        data._tokenizer = tokenizer()
+    assert refusal(data.prepare_data)
+
+
+def test_rows_before_they_are_prepared_are_refused(tmp_path: Path) -> None:
+    data = module(tmp_path, write(tmp_path / "a.csv", spare()))
+    assert "call prepare_data() and setup() first" in refusal(lambda: data.store)
+    assert "prepare_data()" in refusal(lambda: data.setup("fit"))
+
+
+@pytest.mark.parametrize("argument", ["path", "val_path", "test_path"])
+def test_no_row_with_an_emoji_is_refused_with_the_reasons(tmp_path: Path, argument: str) -> None:
+    bad = write(tmp_path / "bad.csv", [("pizza", "pizza"), ("hat", "hat"), ("", "🍕")])
+    paths = {"path": write(tmp_path / "a.csv", spare())} | {argument: bad}
+    line = refusal(module(tmp_path, **paths).prepare_data)
+    assert line.startswith(f"--data.{argument}: got '{bad}', none of whose 3 rows has a text and")
+    assert "(2 no emoji in the row, 1 empty text)" in line
+    assert "text: 'name', emoji: 'emoji'" in line
+
+
+def test_a_row_is_cut_to_max_length_and_counted(tmp_path: Path) -> None:
+    rows = [("word " * 100, "🍕"), ("many", "🍔" * 500), ("both " * 100, "🌮" * 500), ("a b", "🍕")]
+    data = ready(
+        tmp_path,
+        write(tmp_path / "a.csv", rows),
+        max_length=16,
+        val_path=write(tmp_path / "val.csv", rows[:1]),
+        test_fraction=0,
+    )
+    train = {row.text.split()[0]: row for row in rows_of(data.train_dataloader())}
+    assert train["word"].text == " ".join(["word"] * 13)
+    assert train["word"].emoji == "🍕"
+    assert (train["many"].text, train["many"].emoji) == ("many", "🍔" * 7)
+    assert (train["both"].text, train["both"].emoji) == (" ".join(["both"] * 7), "🌮" * 7)
+    assert (train["a"].text, train["a"].emoji) == ("a b", "🍕")
+    assert max(data.store.lengths) == 16
+    assert data.report[0].endswith(
+        "; 2 with text longer than max_length 16 (cut), "
+        "2 with more than 7 emoji (cut: max_length 16)"
+    )
+
+
+def test_a_row_of_500_emoji(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [*spare(), ("🍕 " * 500, "🍕 🍔" * 250)])
+    data = ready(tmp_path, path, max_length=1024, val_fraction=0, test_fraction=0)
+    (row,) = [row for row in rows_of(data.train_dataloader()) if len(row.emoji) > 1]
+    assert row.emoji == "🍕🍔" * 250
+    assert row.text.startswith("🍕 🍕 ")
+    assert data.val_dataloader() == []
+
+
+@pytest.mark.parametrize("max_length", [4, 5])
+def test_the_shortest_rows(tmp_path: Path, max_length: int) -> None:
+    path = write(tmp_path / "a.csv", [("hello world again", "🍕🍔"), ("hello", "🍕")])
+    data = ready(tmp_path, path, max_length=max_length, val_fraction=0, test_fraction=0)
+    text = "hello" if max_length == 4 else "hello world"
+    assert sorted(rows_of(data.train_dataloader())) == [
+        Row("hello", "🍕", frozenset()), Row(text, "🍕", frozenset())
+    ]  # fmt: skip
+
+
+def test_other_formats_and_columns(tmp_path: Path) -> None:
+    lines = [json.dumps({"Say": text, "As": emoji}) for text, emoji in spare()]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    data = ready(tmp_path, str(path), text_column="Say", emoji_column="As")
+    assert sum(map(pairs, all_rows(data).values()), Counter()) == Counter(spare())
+
+
+def test_the_module_s_own_tokenizer_and_default_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "emoji_gpt2"
+    data = EmojiDataModule(write(tmp_path / "a.csv", spare()))
+    assert data.tokenizer.get_vocab() == tokenizer().get_vocab()
+    data.prepare_data()
+    assert len(list((tmp_path / "emoji_gpt2" / "rows").iterdir())) == 1
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache_dir() == tmp_path / "home" / ".cache" / "emoji_gpt2"

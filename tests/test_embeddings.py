@@ -1,0 +1,212 @@
+"""Where emoji tokens start: against what the words of a name and of keywords are worth by hand."""
+
+import math
+from collections.abc import Container
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.embeddings import add_embeddings, describe
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import normalize_text
+from emoji_gpt2.tokenizer import EMOJI_TOKEN, add_emoji_tokens, builtin_gpt2_tokenizer
+
+TABLE = EmojiTable.builtin()
+N_GPT2 = 50257
+
+
+@pytest.fixture(scope="module")
+def extended() -> tuple[GPT2Tokenizer, list[str]]:
+    return add_emoji_tokens(builtin_gpt2_tokenizer())
+
+
+def new_gpt2(width: int = 16, vocab_size: int = N_GPT2) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(
+        GPT2Config(n_layer=1, n_head=2, n_embd=width, vocab_size=vocab_size, initializer_range=0.3)
+    )
+
+
+def grown(
+    extended: tuple[GPT2Tokenizer, list[str]], held_out: Container[str] = (), width: int = 16
+) -> GPT2LMHeadModel:
+    model = new_gpt2(width)
+    add_embeddings(model, *extended, held_out)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(extended: tuple[GPT2Tokenizer, list[str]]) -> GPT2LMHeadModel:
+    return grown(extended, width=32)
+
+
+def row_of(model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, token: str) -> Tensor:
+    return model.transformer.wte.weight.detach()[tokenizer.convert_tokens_to_ids(token)]
+
+
+def test_every_token_has_a_row_and_stays_tied(
+    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]], tmp_path: Path
+) -> None:
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert model.config.vocab_size == len(extended[0]) == N_GPT2 + len(TABLE) + 1
+    model.save_pretrained(tmp_path)
+    again = GPT2LMHeadModel.from_pretrained(tmp_path)
+    assert again.lm_head.weight is again.transformer.wte.weight
+    assert again.transformer.wte.weight.equal(model.transformer.wte.weight)
+
+
+def test_old_rows_are_unchanged(model: GPT2LMHeadModel) -> None:
+    assert model.transformer.wte.weight[:N_GPT2].equal(new_gpt2(32).transformer.wte.weight)
+
+
+def test_an_emoji_is_near_the_words_of_its_name(
+    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
+) -> None:
+    """In random embeddings, words are strangers: nearness to one's own words is no accident."""
+    tokenizer, _ = extended
+    emoji = [e for e in TABLE if not TABLE.tones(e)][::20]
+    nearer = []
+    for one, other in pairwise(emoji):
+        ids = tokenizer(f" {normalize_text(TABLE.name(one))}", add_special_tokens=False).input_ids
+        words = model.transformer.wte.weight.detach()[ids].mean(0)
+        ours, theirs = (
+            cosine_similarity(row_of(model, tokenizer, e), words, dim=0) for e in (one, other)
+        )
+        nearer.append(bool(ours > theirs))
+    assert len(nearer) > 50
+    assert sum(nearer) / len(nearer) > 0.95
+
+
+@pytest.fixture(scope="module")
+def tokens_of(extended: tuple[GPT2Tokenizer, list[str]]) -> dict[str, list[int]]:
+    """The tokens of each name and keyword inside a sentence."""
+    texts = {normalize_text(t) for e in TABLE for t in (TABLE.name(e), *TABLE.keywords(e))}
+    ids = extended[0]([f" {text}" for text in texts], add_special_tokens=False).input_ids
+    return dict(zip(texts, ids, strict=True))
+
+
+def by_hand(
+    model: GPT2LMHeadModel,
+    tokens_of: dict[str, list[int]],
+    emoji: str,
+    held_out: Container[str] = (),
+) -> Tensor:
+    """The rarity-weighted mean of the tokens of name and keywords, in loops."""
+    documents = {}
+    for one in TABLE:
+        texts = dict.fromkeys(map(normalize_text, (TABLE.name(one), *TABLE.keywords(one))))
+        documents[one] = [t for text in texts if text not in held_out for t in tokens_of[text]]
+    rows = model.transformer.wte.weight.detach().double()
+    total, weights = torch.zeros(rows.shape[1], dtype=torch.double), 0.0
+    as_sets = [set(document) for document in documents.values()]
+    for token in documents[emoji]:
+        rarity = math.log(len(TABLE) / sum(token in document for document in as_sets))
+        total += rarity * rows[token]
+        weights += rarity
+    mean = total / weights
+    return mean * rows[:N_GPT2].norm(dim=1).mean() / mean.norm()
+
+
+@pytest.mark.parametrize("emoji", ["🍕", "🏴\u200d☠️"])
+def test_the_row_is_the_rarity_weighted_mean(
+    model: GPT2LMHeadModel,
+    extended: tuple[GPT2Tokenizer, list[str]],
+    tokens_of: dict[str, list[int]],
+    emoji: str,
+) -> None:
+    got = row_of(model, extended[0], emoji)
+    wanted = by_hand(model, tokens_of, emoji)
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_every_emoji_has_the_usual_norm(
+    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
+) -> None:
+    rows = model.transformer.wte.weight.detach()
+    usual = sum(row.norm().item() for row in rows[:N_GPT2]) / N_GPT2
+    norms = rows[extended[0].convert_tokens_to_ids(list(TABLE))].norm(dim=1)
+    assert norms.numel() == 3944
+    torch.testing.assert_close(norms, torch.full_like(norms, usual), rtol=1e-4, atol=0)
+
+
+def test_the_end_of_a_prompt_starts_at_the_mean_of_all_rows(
+    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
+) -> None:
+    rows = model.transformer.wte.weight.detach().double()
+    wanted = rows[:N_GPT2].sum(0) / N_GPT2
+    got = row_of(model, extended[0], EMOJI_TOKEN).double()
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_describe_leaves_out_what_is_held_out_and_repeats() -> None:
+    whole = describe(TABLE, "🍕")
+    assert whole[0] == "pizza"
+    assert {"cheese", "slice"} <= set(whole)
+    assert len(whole) == len(set(whole))
+    assert describe(TABLE, "🍕", {"cheese", "pizza"}) == [
+        text for text in whole if text not in ("cheese", "pizza")
+    ]
+
+
+def test_held_out_texts_do_not_flow_in(
+    extended: tuple[GPT2Tokenizer, list[str]], tokens_of: dict[str, list[int]]
+) -> None:
+    """🍕 without its cheese is what it would be if the table did not say cheese."""
+    tokenizer, _ = extended
+    cheesy, plain = grown(extended), grown(extended, held_out={"cheese"})
+    assert not row_of(cheesy, tokenizer, "🍕").equal(row_of(plain, tokenizer, "🍕"))
+    wanted = by_hand(plain, tokens_of, "🍕", held_out={"cheese"})
+    got = row_of(plain, tokenizer, "🍕").double()
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+    everything = {normalize_text(t) for t in (TABLE.name("🍕"), *TABLE.keywords("🍕"))}
+    bare = row_of(grown(extended, held_out=everything), tokenizer, "🍕")
+    mean = row_of(plain, tokenizer, EMOJI_TOKEN)  # nothing is known of it: the mean of all rows
+    assert cosine_similarity(bare, mean, dim=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_emoji_that_are_known_keep_their_rows(
+    extended: tuple[GPT2Tokenizer, list[str]],
+) -> None:
+    """As in a model that this package trained: every row stays, bit for bit."""
+    tokenizer, _ = extended
+    model = grown(extended)
+    with torch.no_grad():
+        model.transformer.wte.weight[N_GPT2:].normal_()
+    before = model.transformer.wte.weight.detach().clone()
+    again, new = add_emoji_tokens(tokenizer)
+    assert new == []
+    add_embeddings(model, again, new)
+    assert model.transformer.wte.weight.equal(before)
+
+
+def test_only_the_emoji_that_are_new_start_afresh() -> None:
+    """A model of an older table: its emoji keep their rows, pizza gets one like any other."""
+    older = EmojiTable(row for e, row in TABLE.items() if e != "🍕")
+    tokenizer, new = add_emoji_tokens(builtin_gpt2_tokenizer(), older)
+    model = new_gpt2()
+    add_embeddings(model, tokenizer, new)
+    before = model.transformer.wte.weight.detach().clone()
+    newer, new = add_emoji_tokens(tokenizer)
+    assert new == ["🍕"]
+    add_embeddings(model, newer, new)
+    rows = model.transformer.wte.weight.detach()
+    assert rows[: len(before)].equal(before)
+    assert rows.shape[0] == len(before) + 1
+    assert rows[-1].norm().item() == pytest.approx(before.norm(dim=1).mean().item(), rel=1e-4)
+    words = newer(" pizza slice cheese", add_special_tokens=False).input_ids
+    assert cosine_similarity(rows[-1], rows[words].mean(0), dim=0) > 0.3
+
+
+def test_rows_beyond_the_tokenizer_are_kept(extended: tuple[GPT2Tokenizer, list[str]]) -> None:
+    """Some models round their vocabulary up: no row is cut off."""
+    model = new_gpt2(vocab_size=54_272)
+    last = model.transformer.wte.weight.detach()[-1].clone()
+    add_embeddings(model, *extended)
+    assert model.config.vocab_size == 54_272
+    assert model.transformer.wte.weight[-1].equal(last)

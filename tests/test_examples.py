@@ -1,0 +1,280 @@
+"""Examples: what is used, what is dropped for which reason, and what is said about it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoji_gpt2.examples import (
+    Example,
+    Report,
+    SkinTones,
+    keyword_examples,
+    name_examples,
+    read_examples,
+)
+from emoji_gpt2.sources import Chunk
+from emoji_gpt2.table import Emoji, EmojiTable
+
+TABLE = EmojiTable.builtin()
+CONTRADICT = "codepoints contradict the emoji (the emoji column was believed)"
+BESIDE = "text or unknown emoji beside the emoji (ignored)"
+Cells = list[tuple[str, str]] | list[tuple[str, str, str]]
+
+
+def read(cells: Cells, skin_tones: SkinTones = "keep") -> tuple[list[Example], Report]:
+    """Read rows of (text, emoji) or (text, emoji, code points)."""
+    columns = [list(column) for column in zip(*cells, strict=True)]
+    codepoints = columns[2] if len(columns) > 2 else None
+    chunk = Chunk(list(range(2, len(cells) + 2)), columns[0], columns[1], codepoints)
+    report = Report("a.csv")
+    return read_examples(chunk, TABLE, skin_tones, report), report
+
+
+def table_of(*rows: tuple[str, str, tuple[str, ...]]) -> EmojiTable:
+    return EmojiTable(Emoji(e, name, "", "", "", keywords) for e, name, keywords in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "cell", "reason"),
+    [
+        ("", "🍕", "empty text"),
+        (" \t\u00a0\x00", "🍕", "empty text"),
+        ("pizza \ud83c", "🍕", "text with a lone surrogate"),
+        ("pizza", "", "no emoji in the row"),
+        ("pizza", "pizza :)", "no emoji in the row"),
+        ("pizza", "\U0001fbff", "emoji not in the table"),
+        ("letters", "🇽🇽", "emoji not in the table"),
+        ("pizza", "\ud83c", "emoji not in the table"),
+        ("smile", "☺\ufe0e", "emoji not in the table"),
+    ],
+)
+def test_each_reason_to_drop_is_counted(text: str, cell: str, reason: str) -> None:
+    examples, report = read([("fine", "🍕"), (text, cell), ("fine too", "🍕"), (text, cell)])
+    assert examples == [Example("fine", ("🍕",)), Example("fine too", ("🍕",))]
+    assert (report.rows_read, dict(report.dropped), dict(report.noted)) == (4, {reason: 2}, {})
+
+
+def test_texts_are_normalised_and_emoji_fully_qualified() -> None:
+    examples, report = read(
+        [
+            (" “Red”  HEART ", "❤"),
+            ("red heart", "❤️"),
+            ("bare", "🏳\u200d🌈"),
+            ("two", "❤🍕❤️"),
+            ("spaced", " 🍕 ❤ "),
+            ("keycap", "#⃣"),
+            ("family", "👨‍👩‍👧‍👦"),
+        ]
+    )
+    assert examples == [
+        Example('"red" heart', ("❤️",)),
+        Example("red heart", ("❤️",)),
+        Example("bare", ("🏳️‍🌈",)),
+        Example("two", ("❤️", "🍕", "❤️")),
+        Example("spaced", ("🍕", "❤️")),
+        Example("keycap", ("#️⃣",)),
+        Example("family", ("👨‍👩‍👧‍👦",)),
+    ]
+    assert not report.dropped
+    assert not report.noted
+
+
+@pytest.mark.parametrize("cell", ["🍕 yum", "yum🍕", "🍕🇽🇽", "🍕\U0001fbff"])
+def test_what_stands_beside_an_emoji_is_noted(cell: str) -> None:
+    examples, report = read([("pizza", cell)])
+    assert examples == [Example("pizza", ("🍕",))]
+    assert dict(report.noted) == {BESIDE: 1}
+
+
+def test_skin_tones_are_kept() -> None:
+    cells: Cells = [("ok", "👍🏽"), ("thumbs up: medium skin tone", "👍🏽")]
+    examples, report = read(cells, "keep")
+    assert [example.emoji for example in examples] == [("👍🏽",), ("👍🏽",)]
+    assert not report.dropped
+
+
+def test_skin_tones_are_dropped() -> None:
+    cells: Cells = [
+        ("ok", "👍🏽"),
+        ("Thumbs up: Medium Skin Tone", "👍🏽"),
+        ("both", "👍🏿🍕👋"),
+        ("couple", "👩🏻‍🤝‍👨🏿"),
+    ]
+    examples, report = read(cells, "drop")
+    assert examples == [
+        Example("ok", ("👍",)),
+        Example("both", ("👍", "🍕", "👋")),
+        Example("couple", ("👫",)),
+    ]
+    assert dict(report.dropped) == {"text names a skin tone": 1}
+
+
+@pytest.mark.parametrize(
+    ("codes", "cell"),
+    [
+        ("1F600", "😀"),
+        ("U+1F600", "😀"),
+        ("u+1f600", "😀"),
+        ("0x1F600 ", "😀"),
+        ("\\U0001F600", "😀"),
+        ("", "😀"),
+        ("2764 FE0F", "❤️"),
+        ("2764", "❤️"),
+        ("2764 FE0F", "❤"),
+        ("U+0023 U+FE0F U+20E3", "#️⃣"),
+        ("23-fe0f-20e3", "#️⃣"),
+        ("1F3F3,200D,1F308", "🏳️‍🌈"),
+        ("26E9", "⛩️"),
+        ("23E9", "⏩"),
+        ("1F600", "😀 "),
+        ("1F600", "😀 smile"),
+        ("1F600 1F355", "😀🍕"),
+    ],
+)
+def test_codepoints_that_agree_are_not_noted(codes: str, cell: str) -> None:
+    _, report = read([("text", cell, codes)])
+    assert report.noted[CONTRADICT] == 0
+
+
+@pytest.mark.parametrize(
+    ("codes", "cell"),
+    [
+        ("1F601", "😀"),
+        ("junk", "😀"),
+        ("-", "😀"),
+        ("FFFFFF", "😀"),
+        ("1F600 1F355", "😀"),
+        ("1F600", "😀🍕"),
+        ("1F44D", "👍🏽"),
+        ("D83D DE00", "😀"),
+        ("junk", "😀🍕"),
+        ("1F44D", "😀🍕"),
+        ("E000", "😀🍕"),
+    ],
+)
+def test_codepoints_that_contradict_are_noted_and_the_emoji_believed(codes: str, cell: str) -> None:
+    examples, report = read([("text", cell, codes), ("other", "🍕", "1F355")])
+    assert "".join(examples[0].emoji) == cell
+    assert dict(report.noted) == {CONTRADICT: 1}
+
+
+def test_codepoints_are_judged_as_written_where_tones_are_dropped() -> None:
+    examples, report = read([("ok", "👍🏽", "1F44D 1F3FD")], "drop")
+    assert examples == [Example("ok", ("👍",))]
+    assert not report.noted
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(categories=None), max_size=3) | st.just("pizza"),
+            st.text(st.sampled_from("🍕❤️👍🏽🇫🇷a \u200d\ufe0e")) | st.sampled_from(list(TABLE)),
+        ),
+        min_size=1,
+    ),
+    st.sampled_from(["keep", "drop"]),
+)
+def test_every_record_is_an_example_or_counted(cells: Cells, skin_tones: SkinTones) -> None:
+    examples, report = read(cells, skin_tones)
+    assert report.rows_read == len(cells) == len(examples) + report.dropped.total()
+    for example in examples:
+        example.text.encode()
+        assert example.text.strip()
+        assert example.emoji
+        assert all(emoji in list(TABLE) for emoji in example.emoji)
+        tones = [char for char in "".join(example.emoji) if "🏻" <= char <= "🏿"]
+        assert skin_tones == "keep" or not tones
+
+
+def test_records_without_an_emoji_column() -> None:
+    report = Report("texts.csv")
+    chunk = Chunk([2, 3], ["a", "b"], None, None)
+    assert read_examples(chunk, TABLE, "keep", report) == []
+    assert dict(report.dropped) == {"no emoji in the row": 2}
+
+
+def test_a_report_sums_up_several_chunks() -> None:
+    report = Report("a.csv")
+    for _ in range(2):
+        read_examples(Chunk([2], ["a"], ["🍕"], None), TABLE, "keep", report)
+        read_examples(Chunk([3], [""], ["🍕"], None), TABLE, "keep", report)
+    assert report.summary(1, 1) == (
+        "a.csv: 4 rows read, 1 emoji kept in 1 examples, 1 variants merged; dropped: 2 empty text"
+    )
+
+
+def test_the_summary_is_one_line_of_all_counts() -> None:
+    report = Report("emoji_df.csv", 4_724)
+    assert report.summary(3_655, 3_600) == (
+        "emoji_df.csv: 4,724 rows read, 3,600 emoji kept in 3,655 examples, 1,069 variants merged"
+    )
+    report.dropped.update({"empty text": 9, "no emoji in the row": 1_010})
+    report.noted.update({BESIDE: 2, CONTRADICT: 3})
+    assert report.summary(3_655, 3_600) == (
+        "emoji_df.csv: 4,724 rows read, 3,600 emoji kept in 3,655 examples, 50 variants merged; "
+        "dropped: 1,010 no emoji in the row, 9 empty text; "
+        f"3 with {CONTRADICT}, 2 with {BESIDE}"
+    )
+
+
+def test_names() -> None:
+    report = Report("names")
+    names = dict(name_examples(TABLE, "keep", report))
+    assert len(names) == report.rows_read == 3_944
+    assert not report.dropped
+    assert names["pizza"] == ("🍕",)
+    assert names["thumbs up: medium skin tone"] == ("👍🏽",)
+    assert names["flag: côte d'ivoire"] == ("🇨🇮",)
+
+
+def test_names_without_skin_tones() -> None:
+    report = Report("names")
+    names = name_examples(TABLE, "drop", report)
+    toned = sum(any("🏻" <= char <= "🏿" for char in e) for e in TABLE)
+    assert toned > 1_000
+    assert len(names) == 3_944 - toned
+    assert dict(report.dropped) == {"text names a skin tone": toned}
+    assert report.rows_read == 3_944
+    assert not [text for text, _ in names if "skin tone" in text]
+
+
+KEYWORDS = table_of(
+    ("🍕", "pizza", ("cheese", "Food ", "food", "slice")),
+    ("🧀", "cheese wedge", ("cheese", "pizza")),
+    ("👍", "thumbs up", ("yes",)),
+    ("👍🏽", "thumbs up: medium skin tone", ("yes",)),
+    ("🍔", "hamburger", ()),
+)
+
+
+def test_each_keyword_stands_with_each_of_its_emoji_tones_left_out() -> None:
+    report = Report("keywords")
+    examples = keyword_examples(KEYWORDS, KEYWORDS, {"pizza"}, report)
+    assert sorted(examples) == [
+        Example("cheese", ("🍕",)),
+        Example("cheese", ("🧀",)),
+        Example("food", ("🍕",)),
+        Example("slice", ("🍕",)),
+        Example("yes", ("👍",)),
+    ]
+    assert report.rows_read == 6
+    assert dict(report.dropped) == {"keyword that is also a name or text": 1}
+
+
+def test_keywords_of_the_given_emoji_only() -> None:
+    report = Report("keywords")
+    assert keyword_examples(KEYWORDS, ["🧀", "👍🏽"], (), report) == [
+        Example("cheese", ("🧀",)),
+        Example("pizza", ("🧀",)),
+    ]
+
+
+@pytest.mark.parametrize(("emoji", "used"), [(1, True), (16, True), (17, False)])
+def test_a_keyword_of_more_than_16_emoji_says_too_little(emoji: int, used: bool) -> None:
+    faces = list(TABLE)[:emoji]
+    table = table_of(*((e, str(i), ("face",)) for i, e in enumerate(faces)))
+    report = Report("keywords")
+    examples = keyword_examples(table, table, (), report)
+    assert examples == ([Example("face", (e,)) for e in faces] if used else [])
+    assert dict(report.dropped) == ({} if used else {"keyword of more than 16 emoji": emoji})
+    assert report.rows_read == emoji

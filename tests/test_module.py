@@ -1,0 +1,575 @@
+"""The Lightning module: what it learns, divides, saves and refuses.
+
+References walk over single rows through GPT2LMHeadModel's own full logits.
+"""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from emoji_gpt2.batches import Batch, collate
+from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.optim import warmup_cosine
+from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.tokenizer import tokenizer_to_json
+
+pytestmark = pytest.mark.filterwarnings(  # most tests here train without validating
+    "ignore:You defined a .validation_step. but have no .val_dataloader.:UserWarning"
+)
+
+TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16}
+EOS, FIRST_EMOJI, N_EMOJI = 50256, 50257, 3944
+END_OF_PROMPT = FIRST_EMOJI + N_EMOJI
+Row = tuple[np.ndarray, int, np.ndarray]
+
+
+class Loader:
+    """Batches in a fixed order."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def make_rows(n: int, seed: int = 0) -> list[Row]:
+    """Rows of 1 to 5 emoji and 1 to 9 words: means of micro-batches differ from the window's."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(n):
+        text = rng.integers(0, 1000, rng.integers(1, 10))
+        emoji = rng.integers(FIRST_EMOJI, FIRST_EMOJI + N_EMOJI, rng.integers(1, 6))
+        ids = np.array([*text, END_OF_PROMPT, *emoji, EOS])
+        rows.append((ids, len(text) + 1, np.unique(emoji)))
+    return rows
+
+
+def loader(rows: list[Row], size: int) -> Loader:
+    return Loader([collate(rows[i : i + size], EOS) for i in range(0, len(rows), size)])
+
+
+def make_trainer(tmp_path: Path, **options: Any) -> Trainer:
+    quiet = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+    }
+    return Trainer(**(quiet | options))
+
+
+def built(model: EmojiGPT2) -> EmojiGPT2:
+    model.configure_model()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def shared() -> EmojiGPT2:
+    """A model from scratch, to look at only."""
+    torch.manual_seed(0)
+    return built(EmojiGPT2(config=TINY | {"initializer_range": 0.3}, dropout=0.0))
+
+
+def nats_of(model: EmojiGPT2, ids: np.ndarray, n_prompt: int) -> Tensor:
+    """Each supervised token's cross-entropy over end of text and emoji, from full logits."""
+    logits = model.model(torch.from_numpy(ids)[None]).logits[0].double()
+    scores = torch.cat([logits[:, EOS : EOS + 1], logits[:, FIRST_EMOJI:END_OF_PROMPT]], 1)
+    normalised = scores - scores.exp().sum(1, keepdim=True).log()
+    return torch.stack([-normalised[i - 1, ids[i] - EOS] for i in range(n_prompt, len(ids))])
+
+
+def emoji_probabilities(model: EmojiGPT2, ids: np.ndarray, n_prompt: int) -> Tensor:
+    logits = model.model(torch.from_numpy(ids[:n_prompt])[None]).logits[0, -1].double()
+    powers = logits[FIRST_EMOJI:END_OF_PROMPT].exp()
+    return powers / powers.sum()
+
+
+# Learning
+
+
+class TrainLoss(Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.values.append(trainer.callback_metrics["train/loss"].item())
+
+
+VAL_NAMES = {"val/loss", "val/hit_at_1", "val/hit_at_5", "val/mrr"}
+
+
+@pytest.mark.parametrize("start", ["scratch", "folder"])
+def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.02, "warmup_steps": 0}
+    if start == "scratch":
+        model = EmojiGPT2(config=TINY, **options)
+    else:
+        model = EmojiGPT2(pretrained=str(tiny_gpt2), **options)
+    data = EmojiDataModule(
+        str(small_csv),
+        batch_size=8,
+        val_path=str(small_csv),  # what it was taught
+        test_fraction=0,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    [before] = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+    losses = TrainLoss()
+    trainer = make_trainer(tmp_path, max_epochs=40, callbacks=[losses], check_val_every_n_epoch=40)
+    trainer.fit(model, datamodule=data)
+    assert trainer.callback_metrics.keys() >= VAL_NAMES | {"train/loss"}
+    [after] = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+
+    assert before.keys() == after.keys() == VAL_NAMES
+    assert len(losses.values) == 40 * 5
+    assert losses.values[0] == pytest.approx(np.log(N_EMOJI + 1), rel=0.1)
+    assert np.mean(losses.values[-5:]) < losses.values[0] / 3
+    assert after["val/loss"] < before["val/loss"] / 3
+    assert before["val/hit_at_1"] < 0.3
+    assert after["val/hit_at_1"] > 0.6
+    for metrics in (before, after):
+        assert metrics["val/hit_at_1"] <= metrics["val/mrr"] <= 1
+        assert metrics["val/hit_at_1"] <= metrics["val/hit_at_5"]
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_evaluation_equals_loops_over_rows(shared: EmojiGPT2, tmp_path: Path, stage: str) -> None:
+    rows = make_rows(11)
+    rows[3] = (*rows[3][:2], np.empty(0, np.int64))  # in the loss but not in the ranking
+    trainer = make_trainer(tmp_path)
+    run = trainer.validate if stage == "val" else trainer.test
+    batches = Loader([*loader(rows, 4).batches, collate([], EOS)])
+    [got] = run(shared, batches, verbose=False)
+
+    ranks = []
+    with torch.no_grad():
+        nats = torch.cat([nats_of(shared, ids, n) for ids, n, _ in rows])
+        for ids, n_prompt, answers in rows:
+            if len(answers):
+                probabilities = emoji_probabilities(shared, ids, n_prompt).tolist()
+                right = {int(a) - FIRST_EMOJI for a in answers}
+                order = sorted(range(N_EMOJI), key=probabilities.__getitem__, reverse=True)
+                ranks.append(1 + next(i for i, e in enumerate(order) if e in right))
+    wanted = {
+        f"{stage}/loss": nats.mean().item(),
+        f"{stage}/hit_at_1": np.mean([r <= 1 for r in ranks]),
+        f"{stage}/hit_at_5": np.mean([r <= 5 for r in ranks]),
+        f"{stage}/mrr": np.mean([1 / r for r in ranks]),
+    }
+    assert len(ranks) == 10
+    assert got == pytest.approx(wanted, rel=1e-5)
+
+
+# The mean over an optimizer step
+
+
+class PlainSteps(EmojiGPT2):
+    """SGD, and a record of each step's gradient and loss."""
+
+    rate: float
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        super().on_before_optimizer_step(optimizer)
+        self.seen.append([p.grad.clone() for p in self.model.parameters()])
+        self.losses.append(self.trainer.callback_metrics["train/loss"].item())
+
+    def configure_optimizers(self) -> Optimizer:
+        self.seen: list[list[Tensor]] = []
+        self.losses: list[float] = []
+        return SGD(self.model.parameters(), lr=self.rate)
+
+
+def plain_model(rate: float) -> PlainSteps:
+    torch.manual_seed(1)
+    model = PlainSteps(config=TINY | {"initializer_range": 0.2}, dropout=0.0)
+    model.rate = rate
+    model.configure_model()
+    return model
+
+
+WAYS = {
+    "8 x 1": (8, 1, False),
+    "2 x 4": (2, 4, False),
+    "2 x 4 and nothing": (2, 5, True),
+}
+
+
+@pytest.mark.parametrize(("size", "accumulate", "with_empty"), WAYS.values(), ids=WAYS.keys())
+def test_a_step_is_the_mean_over_all_of_its_tokens(
+    tmp_path: Path, size: int, accumulate: int, with_empty: bool
+) -> None:
+    """Windows of 8, 8 and, at the end of the epoch, 4 rows, however they are cut."""
+    rows = make_rows(20)
+    batches = loader(rows, size).batches
+    if with_empty:  # after each window's four micro-batches, one with no row
+        for place in (8, 4):
+            batches.insert(place, collate([], EOS))
+    model = plain_model(rate=0.5)
+    trainer = make_trainer(tmp_path, max_epochs=1, accumulate_grad_batches=accumulate)
+    trainer.fit(model, Loader(batches))
+    assert trainer.global_step == len(model.seen) == 3
+
+    reference = plain_model(rate=0.5)
+    parameters = list(reference.model.parameters())
+    for step, window in enumerate([rows[:8], rows[8:16], rows[16:]]):
+        mean = torch.cat([nats_of(reference, ids, n) for ids, n, _ in window]).mean()
+        gradients = torch.autograd.grad(mean, parameters)
+        assert model.losses[step] == pytest.approx(mean.item(), rel=1e-5)
+        for got, wanted in zip(model.seen[step], gradients, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(0.5 * gradient)
+    for got, wanted in zip(model.model.parameters(), parameters, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_without_any_supervised_token_changes_nothing(tmp_path: Path) -> None:
+    model = plain_model(rate=0.5)
+    before = [p.detach().clone() for p in model.model.parameters()]
+    make_trainer(tmp_path, max_epochs=1).fit(model, Loader([collate([], EOS)]))
+    assert len(model.seen) == 1
+    assert all(p.equal(b) for p, b in zip(model.model.parameters(), before, strict=True))
+
+
+def test_clipping_sees_the_mean(tmp_path: Path) -> None:
+    """A limit above the mean gradient's norm, and below the sum's, clips nothing."""
+    rows = make_rows(8)
+    free, clipped = plain_model(rate=0.5), plain_model(rate=0.5)
+    make_trainer(tmp_path, max_epochs=1).fit(free, loader(rows, 8))
+    norm = torch.cat([g.flatten() for g in free.seen[0]]).norm().item()
+    trainer = make_trainer(tmp_path, max_epochs=1, gradient_clip_val=norm * 1.5)
+    trainer.fit(clipped, loader(rows, 8))
+    pairs = zip(free.model.parameters(), clipped.model.parameters(), strict=True)
+    assert all(a.equal(b) for a, b in pairs)
+
+
+# The learning rate
+
+
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.values.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [({"max_epochs": 3}, 6), ({"max_steps": 4}, 4), ({"max_epochs": 3, "max_steps": 2}, 2)],
+)
+def test_the_learning_rate_ends_with_the_run(
+    tmp_path: Path, options: dict[str, int], total: int
+) -> None:
+    """10 batches, accumulated by 5: 2 steps an epoch."""
+    rates = Rates()
+    model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=1)
+    trainer = make_trainer(tmp_path, accumulate_grad_batches=5, callbacks=[rates], **options)
+    trainer.fit(model, loader(make_rows(10), 1))
+    assert trainer.global_step == total
+    wanted = [1e-3 * warmup_cosine(step, 1, total) for step in range(total)]
+    assert rates.values[::5] == pytest.approx(wanted)
+
+
+def test_a_second_fit_has_a_schedule_of_its_own(tmp_path: Path) -> None:
+    model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=0)
+    for steps in (2, 6):
+        rates = Rates()
+        trainer = make_trainer(tmp_path, max_steps=steps, callbacks=[rates])
+        trainer.fit(model, loader(make_rows(6), 1))
+        wanted = [1e-3 * warmup_cosine(step, 0, steps) for step in range(steps)]
+        assert rates.values == pytest.approx(wanted)
+
+
+# The network
+
+
+def test_right_padding_does_not_change_scores(shared: EmojiGPT2) -> None:
+    rows = make_rows(6)
+    batch = collate(rows, EOS)
+    other_pad = collate(rows, 17)
+    with torch.no_grad():
+        together = shared(batch.ids_BT, batch.positions_N)
+        otherwise = shared(other_pad.ids_BT, other_pad.positions_N)
+        alone = []
+        for row in rows:
+            one = collate([row], EOS)
+            alone.append(shared(one.ids_BT, one.positions_N))
+    assert not batch.ids_BT.equal(other_pad.ids_BT)
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    assert together.equal(otherwise)
+
+
+def test_scores_are_the_models_own(shared: EmojiGPT2) -> None:
+    batch = collate(make_rows(3), EOS)
+    with torch.no_grad():
+        got = shared(batch.ids_BT, batch.positions_N)
+        full = shared.model(batch.ids_BT).logits.flatten(0, 1)[batch.positions_N]
+    assert got.shape == (len(batch.labels_N), 1 + N_EMOJI)
+    columns = [EOS, *range(FIRST_EMOJI, END_OF_PROMPT)]
+    torch.testing.assert_close(got, full[:, columns], rtol=1e-5, atol=1e-5)
+
+
+def test_candidates_are_end_of_text_and_the_table_in_order(shared: EmojiGPT2) -> None:
+    tokens = shared.tokenizer.convert_ids_to_tokens(shared.candidate_ids.tolist())
+    assert tokens == ["<|endoftext|>", *EmojiTable.builtin()]
+    assert shared.candidate_index[shared.candidate_ids].tolist() == list(range(1 + N_EMOJI))
+    assert (shared.candidate_index >= 0).sum() == 1 + N_EMOJI
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, 0.3), (0.0, 0.0), (0.7, 0.7)])
+def test_dropout_reaches_the_network(given: float | None, wanted: float) -> None:
+    pdrops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
+    model = built(EmojiGPT2(config=TINY | pdrops, dropout=given)).model
+    block = model.transformer.h[0]
+    drops = [model.transformer.drop, block.attn.attn_dropout, block.attn.resid_dropout,
+             block.mlp.dropout]  # fmt: skip
+    assert [drop.p for drop in drops] == [wanted] * 4
+
+
+@pytest.mark.parametrize("start", ["scratch", "folder"])
+def test_dropout_is_on_in_training(start: str, tiny_gpt2: Path, tmp_path: Path) -> None:
+    """``from_pretrained`` gives a model in evaluation mode, and Lightning leaves it there."""
+
+    class Modes(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, *_: Any
+        ) -> None:
+            self.training = [module.training for module in pl_module.model.modules()]
+
+    modes = Modes()
+    arguments = {"config": TINY} if start == "scratch" else {"pretrained": str(tiny_gpt2)}
+    model = EmojiGPT2(**arguments, dropout=0.5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found .* in eval mode")
+        make_trainer(tmp_path, max_steps=1, callbacks=[modes]).fit(model, loader(make_rows(2), 2))
+    assert all(modes.training)
+
+
+# Predicting
+
+
+def test_predictions_are_over_all_emoji(shared: EmojiGPT2) -> None:
+    rows = make_rows(4)
+    batch = collate(rows, EOS)
+    with torch.no_grad():
+        ids, shares = shared.predict_step(batch, 0, top_k=N_EMOJI)
+        five_ids, five = shared.predict_step(batch, 0)
+        for got_ids, got, (row, n_prompt, _) in zip(ids, shares, rows, strict=True):
+            assert sorted(got_ids.tolist()) == list(range(FIRST_EMOJI, END_OF_PROMPT))
+            wanted = emoji_probabilities(shared, row, n_prompt)
+            torch.testing.assert_close(
+                got.double(), wanted[got_ids - FIRST_EMOJI], rtol=1e-4, atol=1e-8
+            )
+            assert got.sum().item() == pytest.approx(1, abs=1e-4)
+            assert got.tolist() == sorted(got.tolist(), reverse=True)
+    assert five.shape == five_ids.shape == (4, 5)
+    assert five_ids.equal(ids[:, :5])
+    assert five.equal(shares[:, :5])
+
+
+def test_a_rank_without_texts_predicts_nothing(shared: EmojiGPT2) -> None:
+    with torch.no_grad():
+        ids, shares = shared.predict_step(collate([], EOS), 0)
+    assert ids.shape == shares.shape == (0, 5)
+
+
+def test_trainer_predicts_with_a_fresh_model(tiny_gpt2: Path, tmp_path: Path) -> None:
+    """There are no prepared rows then, so nothing is held out."""
+    table = tmp_path / "texts.csv"
+    table.write_text("text\npizza\nhappy birthday to you\nred heart\n", encoding="utf-8")
+    data = EmojiDataModule(predict_path=str(table), batch_size=2, cache_dir=str(tmp_path / "c"))
+    model = EmojiGPT2(pretrained=str(tiny_gpt2))
+    first, second = make_trainer(tmp_path).predict(model, datamodule=data)
+    assert [len(first[0]), len(second[0])] == [2, 1]
+    model.eval()
+    prompt = model.tokenizer("pizza").input_ids
+    wanted = emoji_probabilities(model, np.array(prompt), len(prompt))
+    torch.testing.assert_close(first[1][0].double(), wanted.topk(5).values, rtol=1e-4, atol=0)
+
+
+# Checkpoints
+
+
+@pytest.fixture(scope="module")
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path
+) -> tuple[Path, dict[str, Tensor], Tensor]:
+    """A checkpoint of a model from a folder that is gone, its weights and its scores."""
+    home = tmp_path_factory.mktemp("run")
+    folder = shutil.copytree(tiny_gpt2, home / "gpt2")
+    torch.manual_seed(2)
+    model = EmojiGPT2(pretrained=str(folder), learning_rate=0.01, warmup_steps=0, dropout=0.25)
+    trainer = make_trainer(home, max_steps=2)
+    trainer.fit(model, loader(make_rows(8), 4))
+    trainer.save_checkpoint(home / "whole.ckpt")
+    assert model.hparams["pretrained"] == str(folder)  # saving changes nothing in the model
+    shutil.rmtree(folder)
+    batch = collate(make_rows(5, seed=9), EOS)
+    with torch.no_grad():
+        scores = model.eval()(batch.ids_BT, batch.positions_N)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    return home / "whole.ckpt", weights, scores
+
+
+Checkpoint = tuple[Path, dict[str, Tensor], Tensor]
+
+
+def test_a_checkpoint_holds_plain_values_only(checkpoint: Checkpoint) -> None:
+    content = torch.load(checkpoint[0], weights_only=True)
+    assert content["hyper_parameters"]["pretrained"] is None
+    assert content["hyper_parameters"]["config"]["n_embd"] == 16
+    assert content["hyper_parameters"]["config"]["vocab_size"] == END_OF_PROMPT + 1
+    assert content["hyper_parameters"]["learning_rate"] == 0.01
+    assert isinstance(content["tokenizer"], str)
+
+
+def test_a_checkpoint_needs_nothing_else(checkpoint: Checkpoint, shared: EmojiGPT2) -> None:
+    path, weights, scores = checkpoint
+    model = EmojiGPT2.load_from_checkpoint(path).eval()
+    batch = collate(make_rows(5, seed=9), EOS)
+    with torch.no_grad():
+        assert model(batch.ids_BT, batch.positions_N).equal(scores)
+    assert model.state_dict().keys() == weights.keys()
+    assert all(value.equal(weights[name]) for name, value in model.state_dict().items())
+    assert model.model.lm_head.weight is model.model.transformer.wte.weight
+    assert tokenizer_to_json(model.tokenizer) == tokenizer_to_json(shared.tokenizer)
+    assert model.tokenizer("I love pizza").input_ids[-1] == END_OF_PROMPT
+    assert model.tokenizer.eos_token_id == model.model.config.eos_token_id == EOS
+    assert model.model.transformer.drop.p == 0.25
+
+
+def test_a_loaded_model_can_be_evaluated_trained_and_saved_again(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    model = EmojiGPT2.load_from_checkpoint(checkpoint[0])
+    batches = loader(make_rows(8), 4)
+    make_trainer(tmp_path).validate(model, batches, verbose=False)
+    trainer = make_trainer(tmp_path, max_steps=2)
+    trainer.fit(model, batches)
+    trainer.save_checkpoint(tmp_path / "again.ckpt")
+    again = EmojiGPT2.load_from_checkpoint(tmp_path / "again.ckpt")
+    assert all(v.equal(model.state_dict()[k]) for k, v in again.state_dict().items())
+
+
+def test_a_run_goes_on_from_a_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """With the checkpoint's own hyper-parameters, as the command line takes them, or one's own."""
+    stored = torch.load(checkpoint[0], weights_only=True)["hyper_parameters"]
+    stored = {k: v for k, v in stored.items() if not k.startswith("_")}
+    for model in (EmojiGPT2(**stored), EmojiGPT2(config=TINY, warmup_steps=0)):
+        trainer = make_trainer(tmp_path, max_steps=3)
+        trainer.fit(model, loader(make_rows(8), 4), ckpt_path=checkpoint[0])
+        assert trainer.global_step == 3
+        start = checkpoint[1]["model.transformer.ln_f.weight"]
+        moved = (model.model.transformer.ln_f.weight - start).abs().max().item()
+        assert 0 <= moved < 0.05  # it went on from the stored weights
+
+
+class Foreign(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.save_hyperparameters({"width": 3})
+        self.layer = torch.nn.Linear(3, 3)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self) -> Optimizer:
+        return SGD(self.parameters(), lr=0.1)
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    line = str(error.value)
+    assert "\n" not in line
+    assert line.startswith("--")
+    return line
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    trainer = make_trainer(tmp_path, max_steps=1)
+    trainer.fit(Foreign(), Loader([torch.ones(2, 3)]))  # type: ignore[list-item]
+    trainer.save_checkpoint(tmp_path / "foreign.ckpt")
+    return tmp_path / "foreign.ckpt"
+
+
+def test_a_foreign_checkpoint_is_refused(foreign: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        EmojiGPT2.load_from_checkpoint(foreign, config=TINY)
+    assert "wanted one of EmojiGPT2" in one_line(caught)
+    with pytest.raises(UserError) as caught:
+        make_trainer(tmp_path, max_steps=2).fit(
+            EmojiGPT2(config=TINY), loader(make_rows(2), 2), ckpt_path=foreign
+        )
+    assert "wanted one of EmojiGPT2" in one_line(caught)
+
+
+@pytest.mark.parametrize("change", [{"n_embd": 32}, {"n_layer": 2, "vocab_size": 100}], ids=str)
+def test_a_checkpoint_of_another_architecture_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, change: dict[str, int]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        EmojiGPT2.load_from_checkpoint(checkpoint[0], config=TINY | change)
+    assert "another model" in one_line(caught)
+    with pytest.raises(UserError) as caught:
+        make_trainer(tmp_path, max_steps=3).fit(
+            EmojiGPT2(config=TINY | change), loader(make_rows(2), 2), ckpt_path=checkpoint[0]
+        )
+    assert "another model" in one_line(caught)
+
+
+# Mistakes
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no learning rate": ({"learning_rate": 0.0}, "--model.learning_rate: got 0.0, wanted more"),
+    "nan": ({"learning_rate": float("nan")}, "--model.learning_rate: got nan"),
+    "negative decay": ({"weight_decay": -0.1}, "--model.weight_decay: got -0.1, wanted 0 or more"),
+    "negative warm-up": ({"warmup_steps": -1}, "--model.warmup_steps: got -1, wanted 0 or more"),
+    "dropout 1": ({"dropout": 1.0}, "--model.dropout: got 1.0, wanted 0 to below 1"),
+    "negative dropout": ({"dropout": -0.1}, "--model.dropout: got -0.1"),
+    "unknown field": ({"config": {"n_lyaer": 2}}, "--model.config: got 'n_lyaer'"),
+    "suggestion": ({"config": {"n_heads": 2}}, "did you mean n_head?"),
+    "not divisible": ({"config": {"n_embd": 17, "n_head": 2}}, "'n_embd': 17"),
+    "words": ({"config": {"n_layer": "abc"}}, "'abc'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD.values(), ids=BAD.keys())
+def test_a_bad_argument_is_one_line(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        EmojiGPT2(**arguments)
+    assert says in one_line(caught)
+
+
+def test_a_vocabulary_of_ones_own_is_refused_when_training_starts(tmp_path: Path) -> None:
+    model = EmojiGPT2(config=TINY | {"vocab_size": 1000})
+    with pytest.raises(UserError) as caught:
+        make_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
+    assert "--model.config.vocab_size: got 1000" in one_line(caught)
+
+
+def test_rows_longer_than_the_model_reads_are_one_line(tmp_path: Path) -> None:
+    model = EmojiGPT2(config=TINY | {"n_positions": 4})
+    with pytest.raises(UserError) as caught:
+        make_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
+    assert "max_length" in one_line(caught)
