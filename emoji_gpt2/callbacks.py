@@ -25,7 +25,9 @@ class BestCheckpoint(ModelCheckpoint):
     Args:
         dirpath: Folder of the checkpoints; None is the run's output_dir.
         filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in.
-        monitor: The metric that says which is best; null keeps the newest.
+        monitor: The metric that says which is best: how high new texts' emoji are ranked, rather
+            than val/loss, which rises early while the ranking still gets better; null keeps the
+            newest.
         verbose: Say what is saved.
         save_top_k: How many of the best to keep; -1 keeps all, 0 none.
         mode: min or max: which value of the metric is best.
@@ -40,10 +42,10 @@ class BestCheckpoint(ModelCheckpoint):
         self,
         dirpath: str | None = None,
         filename: str | None = "best-{epoch}-{step}",
-        monitor: str | None = "val/loss",
+        monitor: str | None = "val/mrr",
         verbose: bool = False,
         save_top_k: int = 1,
-        mode: str = "min",
+        mode: str = "max",
         save_weights_only: bool = False,
         every_n_train_steps: int | None = None,
         train_time_interval: timedelta | None = None,

@@ -22,6 +22,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch.optim import Optimizer
+from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.callbacks import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
@@ -64,7 +65,7 @@ class SaveRunConfig(SaveConfigCallback):
         """Write the file on rank 0."""
         if trainer.is_global_zero:
             config = self.config.clone()
-            config["ckpt_path"] = None
+            config.pop("ckpt_path", None)
             folder = Path(config["output_dir"])
             self.parser.save(config, folder / CONFIG, skip_none=False, overwrite=True)
 
@@ -187,9 +188,12 @@ def _given_optimizers(model: EmojiGPT2, optimizer: Any, scheduler: Any) -> Calla
 def main(default_subcommand: str | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
     logging.basicConfig(format="%(message)s")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("emoji_gpt2").setLevel(logging.INFO)
     # The folder is claimed already, and nothing of another run is in it.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # validate, test and predict need no checkpoint callbacks.
+    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
     # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.data import default_cache_dir
 from emoji_gpt2.errors import UserError
@@ -148,6 +149,7 @@ def _write(options: argparse.Namespace, generator: EmojiGenerator, texts: list[s
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
     logging.basicConfig(format="%(message)s")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         run(parse(words))
         sys.stdout.flush()

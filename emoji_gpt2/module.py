@@ -91,6 +91,7 @@ class EmojiGPT2(LightningModule):
         self._lr_steps: int | None = None
         self._step_nats: Tensor | float = 0.0
         self._step_tokens: Tensor | float = 0.0
+        self._stored_learning_rate: float | None = None
 
     def configure_model(self) -> None:
         """Build the network, once, with emoji tokens: from scratch or from pretrained weights."""
@@ -112,11 +113,6 @@ class EmojiGPT2(LightningModule):
 
     def _build_for_checkpoint(self) -> None:
         """Build what ``on_save_checkpoint`` described; the tokenizer comes with the checkpoint."""
-        if self._trainer is not None and self._trainer.ckpt_path is None:
-            raise UserError(
-                "--model.config.vocab_size: got "
-                f"{self._scratch_config.vocab_size}, wanted none; the tokenizer decides"
-            )
         self.model = GPT2LMHeadModel(with_dropout(self._scratch_config, self.hparams["dropout"]))
 
     def _held_out_texts(self) -> Container[str]:
@@ -143,6 +139,11 @@ class EmojiGPT2(LightningModule):
             ids_BT: Token ids, padded on the right with anything: a causal model does not see it.
             positions_N: Indices into the flattened ``[B * T]``.
         """
+        if not hasattr(self, "tokenizer"):
+            size = self._scratch_config.vocab_size
+            raise UserError(
+                f"--model.config.vocab_size: got {size}, wanted none; the tokenizer decides"
+            )
         hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
         return candidate_logits(hidden_ND, self.model.lm_head.weight[self.candidate_ids])
@@ -174,13 +175,13 @@ class EmojiGPT2(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``."""
-        self._evaluate(batch, "val", self.val_metrics)
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the batch in ``test/loss``, ``test/hit_at_1``, ``test/hit_at_5``, ``test/mrr``."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: Batch, stage: str, metrics: EvaluationMetrics) -> None:
+    def _evaluate(self, batch: Batch, stage: str) -> None:
         logits_NV = self(batch.ids_BT, batch.positions_N)
         nats, tokens = masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
         ranked_B = batch.answers_BK[:, 0] >= 0
@@ -188,6 +189,7 @@ class EmojiGPT2(LightningModule):
         answers_BK = batch.answers_BK[ranked_B]
         indices_BK = torch.where(answers_BK < 0, 0, self.candidate_index[answers_BK]) - 1
         ranks_B = best_answer_rank(logits_NV[first, 1:], indices_BK)
+        metrics = self.val_metrics if stage == "val" else self.test_metrics
         metrics.update(nats, tokens, ranks_B)
         for name, metric in metrics.named().items():
             self.log(f"{stage}/{name}", metric, on_epoch=True, prog_bar=name in BAR)
@@ -220,6 +222,20 @@ class EmojiGPT2(LightningModule):
         groups = decay_groups(self.model, self.hparams["weight_decay"])
         return AdamW(groups, lr=self.hparams["learning_rate"], fused=fused)
 
+    def on_train_start(self) -> None:
+        """Go on with the learning rate asked for, not the checkpoint's, if they differ."""
+        if self._stored_learning_rate is None:
+            return
+        ratio = self.hparams["learning_rate"] / self._stored_learning_rate
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group.update(
+                    {key: group[key] * ratio for key in ("lr", "initial_lr") if key in group}
+                )
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, LambdaLR):
+                config.scheduler.base_lrs = [lr * ratio for lr in config.scheduler.base_lrs]
+
     def _lr_factor(self, step: int) -> float:
         if step and self._lr_steps is None:  # the first call, at step 0, comes before the data
             self._lr_steps = self._total_steps()
@@ -241,6 +257,7 @@ class EmojiGPT2(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint whole: the architecture in full and the tokenizer."""
         config = self.model.config.to_diff_dict()
+        checkpoint["hyper_parameters"].pop("_instantiator", None)  # LightningCLI's, not ours
         checkpoint["hyper_parameters"] |= {"pretrained": None, "config": config}
         checkpoint["tokenizer"] = tokenizer_to_json(self.tokenizer)
 
@@ -254,6 +271,7 @@ class EmojiGPT2(LightningModule):
             raise UserError(
                 "--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2"
             )
+        self._stored_learning_rate = checkpoint["hyper_parameters"]["learning_rate"]
         self._adopt(self.model, tokenizer_from_json(checkpoint["tokenizer"]))
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         for name in sorted(ours.keys() | theirs.keys()):
