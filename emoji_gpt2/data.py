@@ -10,10 +10,13 @@ logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
 loss = cross_entropy(logits, batch.labels_N)
 """
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
@@ -118,6 +121,24 @@ class EmojiDataModule(LightningDataModule):
         self._tokenizer: GPT2Tokenizer | None = None
         self._store: Store | None = None
         self._prompts: PromptDataset | None = None
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, **arguments: Any) -> "EmojiDataModule":
+        """Return a data module of a table that is in memory.
+
+        Args:
+            frame: With a column of texts and one of emoji, found by name or given.
+            arguments: As of the class, without ``path``.
+        """
+        folder = cls(**arguments).cache_dir / "frames"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = frame.to_csv(index=False)
+        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.csv"
+        if not path.exists():
+            aside = path.with_suffix(f".{os.getpid()}")
+            aside.write_text(text, encoding="utf-8", newline="")
+            aside.replace(path)
+        return cls(str(path), **arguments)
 
     @property
     def tokenizer(self) -> GPT2Tokenizer:

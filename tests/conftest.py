@@ -66,7 +66,8 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny_gpt2")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        GPT2LMHeadModel(GPT2Config(**TINY)).save_pretrained(folder)
+        config = GPT2Config(**TINY, initializer_range=0.15)  # the spread of GPT-2's own weights
+        GPT2LMHeadModel(config).save_pretrained(folder)
     builtin_gpt2_tokenizer().save_pretrained(folder)
     return folder
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -631,3 +632,21 @@ def test_the_module_s_own_tokenizer_and_default_cache(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "emoji_gpt2"
+
+
+def test_a_frame_gives_the_rows_of_the_same_table_in_a_file(tmp_path: Path) -> None:
+    rows = [("pizza", "🍕"), ("NA", "🚀"), ('a "quoted", one', "🐱"), ("pizza slice", "🍕")]
+    path = tmp_path / "table.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "emoji"), *rows])
+    frame = pd.DataFrame(rows, columns=["text", "emoji"])
+
+    def stored(data: EmojiDataModule) -> list[list[int]]:
+        data.prepare_data()
+        data.setup("fit")
+        return [data.store.row(number)[0].tolist() for number in range(len(data.store.lengths))]
+
+    from_frame = EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path / "a"))
+    from_file = EmojiDataModule(str(path), cache_dir=str(tmp_path / "b"))
+    assert stored(from_frame) == stored(from_file)
+    assert len(list((tmp_path / "a" / "frames").iterdir())) == 1

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from emoji_gpt2 import sources
 from emoji_gpt2.errors import MissingFileError, UserError
 from emoji_gpt2.sources import Chunk, Columns, Source, fetch, open_source
+from tests.hub_server import HubServer
 
 KAGGLE = "emoji,name,group,sub_group,codepoints\n"
 TABLE = "text,emoji\npizza,🍕\n⛩ shrine,⛩️\n"
@@ -699,3 +700,13 @@ def test_reading_loads_no_heavy_package(tmp_path: Path) -> None:
         check=True,
     )
     assert result.stdout == "set()\n"
+
+
+def test_a_data_set_of_the_hub_is_read(hub: HubServer, tmp_path: Path) -> None:
+    hub.add_repo("tester/emoji", {"all/train.csv": "text,emoji\npizza,🍕\n".encode()}, "dataset")
+    source = open_source("hf://datasets/tester/emoji/all/train.csv", cache_dir=tmp_path)
+    assert [chunk.texts for chunk in source.chunks()] == [["pizza"]]
+    with pytest.raises(UserError) as caught:
+        open_source("hf://datasets/tester/emoji/none.csv", cache_dir=tmp_path)
+    assert "none.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
