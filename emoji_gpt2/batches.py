@@ -52,8 +52,8 @@ def collate(rows: list[tuple[Array, int, Array]], pad_id: int) -> Batch:
     width = int(n_inputs.max(initial=1))
     ids_BT = np.full((n_rows, width), pad_id, dtype=np.int64)
     positions, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    first_B = np.zeros(n_rows, dtype=np.int64)
-    answers_BK = np.full((n_rows, max([1, *(len(a) for _, _, a in rows)])), -1, dtype=np.int64)
+    first_B = np.zeros(len(rows), dtype=np.int64)
+    answers_BK = np.full((len(rows), max([1, *(len(a) for _, _, a in rows)])), -1, dtype=np.int64)
     for row, (ids, n_prompt, answers) in enumerate(rows):
         ids_BT[row, : len(ids) - 1] = ids[:-1]
         positions.append(row * width + np.arange(n_prompt - 1, len(ids) - 1))

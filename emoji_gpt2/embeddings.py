@@ -49,14 +49,11 @@ def add_embeddings(
     norm = rows_VD[known].norm(dim=1).mean()
     mean_D = rows_VD[known].mean(0)
     table = EmojiTable.builtin()
-    emoji = [token for token in new_tokens if token != EMOJI_TOKEN]
-    texts = [describe(table, one, held_out) for one in emoji]
-    for row, start_D in zip(
-        token_ids(tokenizer, emoji),
-        _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D),
-        strict=True,
-    ):
-        rows_VD[row] = start_D * (norm / start_D.norm().clamp(min=1e-12))
+    texts = [describe(table, one, held_out) for one in table]  # rarity is that in the whole table
+    starts = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
+    for row, start_D in zip(token_ids(tokenizer, table), starts, strict=True):
+        if not known[row]:
+            rows_VD[row] = start_D * (norm / start_D.norm().clamp(min=1e-12))
     if EMOJI_TOKEN in new_tokens:
         rows_VD[token_id(tokenizer, EMOJI_TOKEN)] = mean_D  # near zero in a model from scratch
 

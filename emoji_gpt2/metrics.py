@@ -50,8 +50,8 @@ class HitAtK(Metric):
 
     def update(self, ranks_B: Tensor) -> None:
         """Count texts by the rank of their best right answer, ``[B]``, from 1."""
-        self.hits += (ranks_B <= self.k).sum()
-        self.texts += ranks_B.numel()
+        self.hits = self.hits + (ranks_B <= self.k).sum()
+        self.texts = self.texts + ranks_B.numel()
 
     def compute(self) -> Tensor:
         """Return hits per text in 0..1; NaN without any text."""
@@ -71,7 +71,8 @@ class MeanReciprocalRank(Metric):
 
     def update(self, ranks_B: Tensor) -> None:
         """Count texts by the rank of their best right answer, ``[B]``, in 1..n_emoji."""
-        self.texts_at_rank += torch.bincount(ranks_B, minlength=len(self.texts_at_rank))
+        counts = torch.bincount(ranks_B, minlength=len(self.texts_at_rank))
+        self.texts_at_rank = self.texts_at_rank + counts
 
     def compute(self) -> Tensor:
         """Return the mean in 0..1, from integer counts; NaN without any text."""
@@ -125,8 +126,8 @@ class NatsPerToken(Metric):
 
     def update(self, nats: Tensor, tokens: Tensor) -> None:
         """Add a sum in nats and the number of supervised tokens it is over."""
-        self.nats += nats.detach().to(_EXACT)
-        self.tokens += tokens
+        self.nats = self.nats + nats.detach().to(_EXACT)
+        self.tokens = self.tokens + tokens
 
     def compute(self) -> Tensor:
         """Return nats per token; NaN without any token."""

@@ -106,6 +106,7 @@ class EmojiGPT2(LightningModule):
             model = load_gpt2_weights(hparams["pretrained"], hparams["dropout"])
         else:
             model = GPT2LMHeadModel(with_dropout(self._scratch_config, hparams["dropout"]))
+        self._check_tokenizer_of_data(tokenizer)
         add_embeddings(model, tokenizer, new_tokens, self._held_out_texts())
         if not hparams["pretrained"]:
             start_as_bag_of_words(model)
@@ -115,7 +116,18 @@ class EmojiGPT2(LightningModule):
         """Build what ``on_save_checkpoint`` described; the tokenizer comes with the checkpoint."""
         self.model = GPT2LMHeadModel(with_dropout(self._scratch_config, self.hparams["dropout"]))
 
+    def _check_tokenizer_of_data(self, tokenizer: GPT2Tokenizer) -> None:
+        datamodule = getattr(self._trainer, "datamodule", None)
+        theirs = getattr(datamodule, "tokenizer", tokenizer)
+        if tokenizer_to_json(theirs) != tokenizer_to_json(tokenizer):
+            raise UserError(
+                "EmojiDataModule(tokenizer=...): got another tokenizer than the model's, wanted "
+                f"{self.hparams['pretrained']!r}; give the model's pretrained as tokenizer"
+            )
+
     def _held_out_texts(self) -> Container[str]:
+        if self._trainer is not None and self._trainer.state.fn == "predict":
+            return ()  # nothing is evaluated, and the data module has no rows
         datamodule = getattr(self._trainer, "datamodule", None)
         return getattr(datamodule, "held_out_texts", ())
 
@@ -139,10 +151,16 @@ class EmojiGPT2(LightningModule):
             ids_BT: Token ids, padded on the right with anything: a causal model does not see it.
             positions_N: Indices into the flattened ``[B * T]``.
         """
-        if not hasattr(self, "tokenizer"):
-            size = self._scratch_config.vocab_size
+        if not hasattr(self, "tokenizer"):  # no checkpoint has brought one
             raise UserError(
-                f"--model.config.vocab_size: got {size}, wanted none; the tokenizer decides"
+                f"--model.config.vocab_size: got {self.model.config.vocab_size}, wanted none; "
+                "the tokenizer decides"
+            )
+        n_positions = self.model.config.n_positions
+        if ids_BT.shape[1] > n_positions:
+            raise UserError(
+                f"--data.max_length: got a row of {ids_BT.shape[1] + 1} tokens, wanted at most "
+                f"{n_positions + 1}, since the model's n_positions is {n_positions}; lower it"
             )
         hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
@@ -208,6 +226,7 @@ class EmojiGPT2(LightningModule):
 
         ``--optimizer`` and ``--lr_scheduler`` on the command line replace them.
         """
+        self._lr_steps = None  # this fit's own: the module may have been in another
         optimizer = self.new_optimizer()
         scheduler = LambdaLR(optimizer, self._lr_factor)
         return {
@@ -224,6 +243,7 @@ class EmojiGPT2(LightningModule):
 
     def on_train_start(self) -> None:
         """Go on with the learning rate asked for, not the checkpoint's, if they differ."""
+        self._step_nats = self._step_tokens = 0.0  # an interrupted fit may have left some
         if self._stored_learning_rate is None:
             return
         ratio = self.hparams["learning_rate"] / self._stored_learning_rate
@@ -272,7 +292,6 @@ class EmojiGPT2(LightningModule):
                 "--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2"
             )
         self._stored_learning_rate = checkpoint["hyper_parameters"]["learning_rate"]
-        self._adopt(self.model, tokenizer_from_json(checkpoint["tokenizer"]))
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         for name in sorted(ours.keys() | theirs.keys()):
             got, wanted = (tuple(d[name].shape) if name in d else None for d in (theirs, ours))
@@ -281,6 +300,7 @@ class EmojiGPT2(LightningModule):
                     f"--ckpt_path: got a checkpoint whose {name} is {got}, wanted {wanted}: "
                     "it is of another model; leave out --model.config and --model.pretrained"
                 )
+        self._adopt(self.model, tokenizer_from_json(checkpoint["tokenizer"]))
 
 
 def _check(name: str, got: object, fine: bool, wanted: str) -> None:

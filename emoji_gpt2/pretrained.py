@@ -6,20 +6,26 @@ float32 whatever they were saved in: precision is the Trainer's business.
 
 import difflib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers.activations import ACT2FN
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
 
 ARGUMENT = "--model.pretrained"
 """What an error calls the name, unless the caller has another word for it."""
-_LOADING_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
+_LOADING_ERRORS = (
+    OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError,
+    pickle.UnpicklingError, KeyError, TypeError,
+)  # fmt: skip
 
 
 def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
@@ -28,6 +34,7 @@ def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
     Raises:
         UserError: it cannot be found or read, or is not a GPT-2.
     """
+    name = _expanded(name)
     try:
         fields, _ = GPT2Config.get_config_dict(name)
     except _LOADING_ERRORS as error:
@@ -39,7 +46,12 @@ def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
             f"{argument}: got {name!r}, a model of type {fields.get('model_type')!r}, "
             "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
         )
-    return GPT2Config.from_dict(fields)
+    try:
+        config = GPT2Config.from_dict(fields)
+        _check_config(config)
+    except (StrictDataclassError, ValueError) as error:
+        raise _unloadable(name, error, argument) from error
+    return config
 
 
 def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
@@ -56,15 +68,25 @@ def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
             raise UserError(f"--model.config: got {field!r}, wanted a GPT2Config field; {remedy}")
     try:
         config = GPT2Config(**fields)
-        sizes = {name: int(getattr(config, name)) for name in ("n_layer", "n_head", "n_embd")}
-    except (TypeError, ValueError) as error:
+        _check_config(config)
+    except (TypeError, ValueError, StrictDataclassError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"--model.config: got {fields!r}: {line}; correct it") from error
-    if min(sizes.values()) < 1 or sizes["n_embd"] % sizes["n_head"]:
-        raise UserError(
-            f"--model.config: got {sizes}, wanted numbers above 0 and an n_embd that n_head divides"
-        )
     return config
+
+
+def _check_config(config: GPT2Config) -> None:
+    """Raise a ValueError for what GPT2Config takes and no GPT-2 can be built or trained with."""
+    sizes = {n: getattr(config, n) for n in ("n_layer", "n_head", "n_embd", "n_positions")}
+    if min(sizes.values()) < 1 or config.n_embd % config.n_head:
+        raise ValueError(f"{sizes}, wanted numbers above 0 and an n_embd that n_head divides")
+    for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} {getattr(config, name)}, wanted 0 to below 1")
+    if config.activation_function not in ACT2FN:
+        raise ValueError(f"activation_function {config.activation_function!r} is unknown")
+    if not config.tie_word_embeddings:
+        raise ValueError("tie_word_embeddings False, wanted true: emoji tokens have one embedding")
 
 
 def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
@@ -83,12 +105,13 @@ def load_gpt2_weights(
         UserError: it cannot be found, is not a GPT-2, or its weights are truncated or of other
             shapes than its configuration says.
     """
+    name = _expanded(name)
     config = with_dropout(load_gpt2_config(name, argument), dropout)
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True
         )
-        model: GPT2LMHeadModel = loaded[0]
+        model: GPT2LMHeadModel = loaded[0].train()  # from_pretrained turns dropout off
         report: dict[str, Any] = loaded[1]
     except _LOADING_ERRORS as error:
         raise _unloadable(name, error, argument) from error
@@ -134,6 +157,7 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
     """
     if name is None:
         return builtin_gpt2_tokenizer()
+    name = _expanded(name)
     if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
         return _tokenizer_of_bare_folder(name, argument)
     load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
@@ -141,6 +165,10 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(name)
     except _LOADING_ERRORS as error:
         raise _unloadable(name, error, argument) from error
+    return _checked(tokenizer, name, argument)
+
+
+def _checked(tokenizer: GPT2Tokenizer, name: str, argument: str) -> GPT2Tokenizer:
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(
             f"{argument}: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
@@ -154,7 +182,11 @@ def _tokenizer_of_bare_folder(name: str, argument: str) -> GPT2Tokenizer:
     builtin = builtin_gpt2_tokenizer()
     vocab_size = load_gpt2_config(name, argument).vocab_size
     if (Path(name) / "vocab.json").exists() and (Path(name) / "merges.txt").exists():
-        return _tokenizer_of_old_files(Path(name))
+        try:
+            tokenizer = _tokenizer_of_old_files(Path(name))
+        except Exception as error:  # tokenizers raises bare Exceptions
+            raise _unloadable(f"{name}", error, argument, "vocab.json and merges.txt") from error
+        return _checked(tokenizer, name, argument)
     if vocab_size != len(builtin):
         raise UserError(
             f"{argument}: got {name!r}, a folder without tokenizer.json and with "
@@ -171,11 +203,12 @@ def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
     return bpe_tokenizer(vocab, merges)
 
 
-def _unloadable(name: str, error: Exception, argument: str) -> UserError:
+def _unloadable(
+    name: str, error: Exception, argument: str, wanted: str = "config.json and model.safetensors"
+) -> UserError:
     """Return the one line that says why ``name`` could not be loaded and what to do."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        remedy = "give a folder written by save_pretrained, with config.json and model.safetensors"
+    if Path(name).is_dir():
+        remedy = f"give a folder written by save_pretrained, with {wanted} whole"
     elif _looks_like_a_path(name):
         remedy = "no such folder; give a folder or a Hub id"
     else:
@@ -184,6 +217,10 @@ def _unloadable(name: str, error: Exception, argument: str) -> UserError:
             "HF_HUB_OFFLINE, or give a local folder"
         )
     return UserError(f"{argument}: got {name!r}: {_first_line(error)}; {remedy}")
+
+
+def _expanded(name: str) -> str:
+    return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -84,10 +84,11 @@ def test_an_emoji_is_near_the_words_of_its_name(
 
 @pytest.fixture(scope="module")
 def tokens_of(extended: tuple[GPT2Tokenizer, list[str]]) -> dict[str, list[int]]:
-    """The tokens of each name and keyword inside a sentence."""
+    """The tokens of each name and keyword: those at the start of a text, those within one."""
     texts = {normalize_text(t) for e in TABLE for t in (TABLE.name(e), *TABLE.keywords(e))}
-    ids = extended[0]([f" {text}" for text in texts], add_special_tokens=False).input_ids
-    return dict(zip(texts, ids, strict=True))
+    first = extended[0](list(texts), add_special_tokens=False).input_ids
+    within = extended[0]([f" {text}" for text in texts], add_special_tokens=False).input_ids
+    return {text: a + b for text, a, b in zip(texts, first, within, strict=True)}
 
 
 def by_hand(

@@ -6,6 +6,8 @@ References walk over single rows through GPT2LMHeadModel's own full logits.
 import shutil
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,7 @@ VAL_NAMES = {"val/loss", "val/hit_at_1", "val/hit_at_5", "val/mrr"}
 @pytest.mark.parametrize("start", ["scratch", "folder"])
 def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    options: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.02, "warmup_steps": 0}
+    options: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 0}
     if start == "scratch":
         model = EmojiGPT2(config=TINY, **options)
     else:
@@ -197,11 +199,18 @@ class PlainSteps(EmojiGPT2):
         return SGD(self.model.parameters(), lr=self.rate)
 
 
-def plain_model(rate: float) -> PlainSteps:
+@cache
+def plain_start() -> PlainSteps:
     torch.manual_seed(1)
     model = PlainSteps(config=TINY | {"initializer_range": 0.2}, dropout=0.0)
-    model.rate = rate
     model.configure_model()
+    return model
+
+
+def plain_model(rate: float) -> PlainSteps:
+    start = plain_start()
+    model = deepcopy(start, {id(start.tokenizer): start.tokenizer})
+    model.rate = rate
     return model
 
 
@@ -573,3 +582,17 @@ def test_rows_longer_than_the_model_reads_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         make_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
     assert "max_length" in one_line(caught)
+
+
+def test_a_data_module_of_another_tokenizer_is_refused(tmp_path: Path, small_csv: Path) -> None:
+    vocab = {
+        symbol: number for number, symbol in enumerate([*map(chr, range(33, 127)), *"\u0120ab"])
+    }
+    vocab |= {f"<{number}>": len(vocab) + number for number in range(300)}
+    other = tmp_path / "other"
+    GPT2Tokenizer(vocab={**vocab, "<|endoftext|>": len(vocab)}, merges=[]).save_pretrained(other)
+    GPT2LMHeadModel(GPT2Config(**TINY, vocab_size=len(vocab) + 1)).save_pretrained(other)
+    data = EmojiDataModule(str(small_csv), cache_dir=str(tmp_path))
+    with pytest.raises(UserError, match="another tokenizer") as caught:
+        make_trainer(tmp_path, max_steps=1).fit(EmojiGPT2(str(other)), datamodule=data)
+    assert "\n" not in str(caught.value)

@@ -204,7 +204,7 @@ def test_a_hub_repository_without_tokenizer_json(hub: HubServer, folder: Path, k
 
 def write_old_files(folder: Path) -> None:
     """vocab.json and merges.txt, as OpenAI's own release has them."""
-    model = json.loads(tokenizer_to_json(builtin_gpt2_tokenizer()))["model"]
+    model = json.loads(builtin_gpt2_tokenizer().backend_tokenizer.to_str())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
     merges = "\n".join(" ".join(pair) for pair in model["merges"])
     (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
