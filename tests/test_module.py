@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import SGD, Optimizer
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.batches import Batch, collate
 from emoji_gpt2.data import EmojiDataModule
