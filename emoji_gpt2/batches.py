@@ -98,6 +98,7 @@ class LengthGroupedSampler:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.first_batch = 0
 
     def __len__(self) -> int:
         return math.ceil(len(self.lengths) / self.batch_size)
@@ -107,6 +108,7 @@ class LengthGroupedSampler:
             yield order[start:stop][self.rank :: self.world_size]
 
     def _batches(self) -> Iterator[tuple[int, int, Array]]:
+        """Yield begin and end of each batch in the epoch's order, from ``first_batch`` on."""
         n_rows = len(self.lengths)
         starts = np.arange(0, n_rows, self.batch_size)
         if self.seed is None:
@@ -116,7 +118,7 @@ class LengthGroupedSampler:
             order = rng.permutation(n_rows)
             self._sort_windows(order)
             rng.shuffle(starts)
-        for start in starts:
+        for start in starts[self.first_batch :]:
             yield int(start), min(int(start) + self.batch_size, n_rows), order
 
     def _sort_windows(self, order: Array) -> None:

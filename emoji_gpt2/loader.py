@@ -79,6 +79,9 @@ class RowDataset(Dataset[Batch]):
 class RowLoader:
     """Iterate over the batches of one rank; each iteration is the next epoch.
 
+    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last one that
+    training was given, whatever workers had fetched ahead.
+
     Args:
         dataset: The rows.
         sampler: Which rows make a batch.
@@ -95,7 +98,9 @@ class RowLoader:
     ) -> None:
         self.dataset = dataset
         self.batches = sampler
-        self._epoch = 0
+        self._epoch = -1
+        self._given = 0
+        self._restored = False
         self._loader: DataLoader[Batch] = DataLoader(
             dataset,
             batch_size=None,
@@ -109,6 +114,19 @@ class RowLoader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.batches.epoch = self._epoch
-        self._epoch += 1
-        yield from self._loader
+        if not self._restored:
+            self._epoch, self._given = self._epoch + 1, 0
+        self._restored = False
+        self.batches.epoch, self.batches.first_batch = self._epoch, self._given
+        for batch in self._loader:
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and how many of its batches were given out: the same on all ranks."""
+        return {"epoch": self._epoch, "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batch that the state was taken at."""
+        self._epoch, self._given = state["epoch"], state["batches"]
+        self._restored = self._given < len(self)

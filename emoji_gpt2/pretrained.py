@@ -34,9 +34,8 @@ def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
     Raises:
         UserError: it cannot be found or read, or is not a GPT-2.
     """
-    name = _expanded(name)
     try:
-        fields, _ = GPT2Config.get_config_dict(name)
+        fields, _ = GPT2Config.get_config_dict(_expanded(name))
     except _LOADING_ERRORS as error:
         raise _unloadable(name, error, argument) from error
     if not fields:
@@ -105,11 +104,10 @@ def load_gpt2_weights(
         UserError: it cannot be found, is not a GPT-2, or its weights are truncated or of other
             shapes than its configuration says.
     """
-    name = _expanded(name)
     config = with_dropout(load_gpt2_config(name, argument), dropout)
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True
+            _expanded(name), config=config, dtype=torch.float32, output_loading_info=True
         )
         model: GPT2LMHeadModel = loaded[0].train()  # from_pretrained turns dropout off
         report: dict[str, Any] = loaded[1]
@@ -157,12 +155,12 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
     """
     if name is None:
         return builtin_gpt2_tokenizer()
-    name = _expanded(name)
-    if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
-        return _tokenizer_of_bare_folder(name, argument)
+    folder = Path(_expanded(name))
+    if folder.is_dir() and not (folder / "tokenizer.json").exists():
+        return _tokenizer_of_bare_folder(name, folder, argument)
     load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
     try:
-        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(name)
+        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(_expanded(name))
     except _LOADING_ERRORS as error:
         raise _unloadable(name, error, argument) from error
     return _checked(tokenizer, name, argument)
@@ -178,14 +176,14 @@ def _checked(tokenizer: GPT2Tokenizer, name: str, argument: str) -> GPT2Tokenize
     return tokenizer
 
 
-def _tokenizer_of_bare_folder(name: str, argument: str) -> GPT2Tokenizer:
+def _tokenizer_of_bare_folder(name: str, folder: Path, argument: str) -> GPT2Tokenizer:
     builtin = builtin_gpt2_tokenizer()
     vocab_size = load_gpt2_config(name, argument).vocab_size
-    if (Path(name) / "vocab.json").exists() and (Path(name) / "merges.txt").exists():
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         try:
-            tokenizer = _tokenizer_of_old_files(Path(name))
+            tokenizer = _tokenizer_of_old_files(folder)
         except Exception as error:  # tokenizers raises bare Exceptions
-            raise _unloadable(f"{name}", error, argument, "vocab.json and merges.txt") from error
+            raise _unloadable(name, error, argument, "vocab.json and merges.txt") from error
         return _checked(tokenizer, name, argument)
     if vocab_size != len(builtin):
         raise UserError(
@@ -207,7 +205,7 @@ def _unloadable(
     name: str, error: Exception, argument: str, wanted: str = "config.json and model.safetensors"
 ) -> UserError:
     """Return the one line that says why ``name`` could not be loaded and what to do."""
-    if Path(name).is_dir():
+    if Path(_expanded(name)).is_dir():
         remedy = f"give a folder written by save_pretrained, with {wanted} whole"
     elif _looks_like_a_path(name):
         remedy = "no such folder; give a folder or a Hub id"
