@@ -79,11 +79,11 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keep ``last.ckpt``, from which training goes on: each epoch, or by steps or time.
+    """Keep ``last.ckpt``, from which training goes on: at each epoch's end, and by steps or time.
 
     Args:
         dirpath: Where it is kept.
-        every_n_train_steps: Optimizer steps between two writings; None writes each epoch.
+        every_n_train_steps: Optimizer steps between two writings.
         train_time_interval: Time between two writings.
     """
 
@@ -93,22 +93,43 @@ class LastCheckpoint(ModelCheckpoint):
         every_n_train_steps: int | None = None,
         train_time_interval: timedelta | None = None,
     ) -> None:
-        by_epoch = every_n_train_steps is None and train_time_interval is None
         super().__init__(
             dirpath=dirpath,
             filename=Path(LAST).stem,
             every_n_train_steps=every_n_train_steps,
             train_time_interval=train_time_interval,
-            every_n_epochs=1 if by_epoch else None,
-            save_on_train_epoch_end=by_epoch,
+            every_n_epochs=1
+            if every_n_train_steps is None and train_time_interval is None
+            else None,
+            save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave it to the end of the epoch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write by steps or time, but leave an epoch's last batch to the epoch's end.
+
+        A run that goes on from a checkpoint between the last batch and the validation would repeat
+        the epoch.
+        """
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write each epoch's end, after its validation."""
+        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
+            self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
+
+    def _skip(self, trainer: Trainer) -> bool:
+        return bool(getattr(trainer, "fast_dev_run", False)) or trainer.sanity_checking
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the end of training, if the last step was not written."""
-        if self._last_global_step_saved != trainer.global_step and not getattr(
-            trainer, "fast_dev_run", False
-        ):
+        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
             self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
 
 

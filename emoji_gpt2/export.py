@@ -16,6 +16,8 @@ from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.tokenizer import candidate_tokens, eos_id
 
+MODEL = "model"
+"""The Transformers folder's name within a run's folder."""
 MAX_NEW_TOKENS = 8
 """Emoji that the exported model answers with at most, unless asked otherwise."""
 

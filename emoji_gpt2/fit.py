@@ -36,9 +36,10 @@ def fine_tune_gpt2(
 
     from emoji_gpt2.callbacks import BestCheckpoint
     from emoji_gpt2.data import EmojiDataModule
+    from emoji_gpt2.export import MODEL
     from emoji_gpt2.hub import check_access, push_folder
     from emoji_gpt2.module import EmojiGPT2
-    from emoji_gpt2.run_folder import MODEL, claim, default_loggers, run_callbacks
+    from emoji_gpt2.run_folder import claim, default_loggers, run_callbacks
 
     folder = Path(output_dir).expanduser()
     claim(folder, resuming=False)

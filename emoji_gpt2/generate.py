@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from emoji_gpt2.errors import UserError
+from emoji_gpt2.export import MODEL
 from emoji_gpt2.loss import candidate_logits
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
-from emoji_gpt2.run_folder import MODEL
 from emoji_gpt2.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 

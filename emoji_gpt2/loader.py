@@ -79,7 +79,7 @@ class RowDataset(Dataset[Batch]):
 class RowLoader:
     """Iterate over the batches of one rank; each iteration is the next epoch.
 
-    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last one that
+    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last that
     training was given, whatever workers had fetched ahead.
 
     Args:

@@ -16,11 +16,12 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint, StopOnSignal
 from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.export import MODEL
+from emoji_gpt2.resume import SaveRandomState
 from emoji_gpt2.samples import ShowSamples
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
-MODEL = "model"
 
 
 def claim(output_dir: Path, resuming: bool) -> None:
@@ -124,6 +125,7 @@ def run_callbacks(output_dir: Path, best: BestCheckpoint) -> list[Callback]:
     if best.dirpath is None:
         best.dirpath = str(output_dir)
     return [
+        SaveRandomState(),
         ShowSamples(),
         StopOnSignal(output_dir),
         best,

@@ -44,9 +44,10 @@ LAYERS = {
     "module": 9,
     "callbacks": 10,
     "samples": 10,
+    "resume": 0,
     "run_folder": 11,
     "cli": 12,
-    "generate": 12,
+    "generate": 10,
     "fit": 13,
     "generate_cli": 13,
 }

@@ -1,0 +1,1 @@
+"""What must hold however a run is interrupted."""
