@@ -82,6 +82,8 @@ class LengthGroupedSampler:
         seed: With the epoch, decides the order; None keeps rows sorted by length (evaluation).
         rank: This process.
         world_size: The number of processes.
+        accumulate: Batches of one optimizer step. Batches of 8, and 2 x 4 accumulated, are the same
+            rows in each step.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class LengthGroupedSampler:
         seed: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.accumulate = accumulate
         self.epoch = 0
         self.first_batch = 0
 
@@ -117,12 +121,19 @@ class LengthGroupedSampler:
             rng = np.random.default_rng([self.seed, self.epoch])
             order = rng.permutation(n_rows)
             self._sort_windows(order)
-            rng.shuffle(starts)
+            starts = self._shuffle_steps(starts, rng)
         for start in starts[self.first_batch :]:
             yield int(start), min(int(start) + self.batch_size, n_rows), order
 
+    def _shuffle_steps(self, starts: Array, rng: np.random.Generator) -> Array:
+        """Shuffle optimizer steps whole; a smaller last one stays last, where accumulation ends."""
+        n_steps = len(self.lengths) // (self.batch_size * self.accumulate)
+        whole, last = np.split(starts, [n_steps * self.accumulate])
+        steps = whole.reshape(n_steps, self.accumulate)[rng.permutation(n_steps)]
+        return np.concatenate([steps.ravel(), last])
+
     def _sort_windows(self, order: Array) -> None:
-        window = self.batch_size * WINDOW_BATCHES
+        window = self.batch_size * self.accumulate * WINDOW_BATCHES
         for start in range(0, len(order), window):
             part = order[start : start + window]
             part[:] = part[np.argsort(self.lengths[part], kind="stable")]

@@ -233,6 +233,7 @@ class EmojiDataModule(LightningDataModule):
             seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            accumulate=trainer.accumulate_grad_batches if trainer and seed is not None else 1,
         )
         return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
 
