@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batches import Array, LengthGroupedSampler
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.examples import SkinTones
 from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
 from emoji_gpt2.prepare import Recipe
@@ -92,13 +92,23 @@ class EmojiDataModule(LightningDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
-        _check("max_length", max_length, 4 <= max_length <= N_POSITIONS, f"4 to {N_POSITIONS}")
-        _check("skin_tones", skin_tones, skin_tones in ("keep", "drop"), "keep or drop")
-        _check("num_workers", num_workers, num_workers >= 0, "0 or more")
-        _check("seed", seed, seed >= 0, "0 or more")
+        check("--data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
+        check(
+            "--data.max_length",
+            max_length,
+            fine=4 <= max_length <= N_POSITIONS,
+            wanted=f"4 to {N_POSITIONS}",
+        )
+        check(
+            "--data.skin_tones",
+            skin_tones,
+            fine=skin_tones in ("keep", "drop"),
+            wanted="keep or drop",
+        )
+        check("--data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
+        check("--data.seed", seed, fine=seed >= 0, wanted="0 or more")
         for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-            _check(name, share, 0 <= share <= 0.5, "0 to 0.5")
+            check(f"--data.{name}", share, fine=0 <= share <= 0.5, wanted="0 to 0.5")
         self.recipe = Recipe(
             path=path,
             val_path=val_path,
@@ -236,8 +246,3 @@ class EmojiDataModule(LightningDataModule):
             accumulate=trainer.accumulate_grad_batches if trainer and seed is not None else 1,
         )
         return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
-
-
-def _check(name: str, got: object, fine: bool, wanted: str) -> None:
-    if not fine:
-        raise UserError(f"--data.{name}: got {got!r}, wanted {wanted}; correct it")

@@ -16,3 +16,9 @@ class MissingFileError(UserError, FileNotFoundError):
     def __str__(self) -> str:
         """Return the message alone: OSError would print an errno in front."""
         return str(self.args[0])
+
+
+def check(argument: str, got: object, *, fine: bool, wanted: str) -> None:
+    """Raise a ``UserError`` that names the argument and both values, unless ``fine``."""
+    if not fine:
+        raise UserError(f"{argument}: got {got!r}, wanted {wanted}; correct it")

@@ -15,20 +15,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import (
-    GPT2LMHeadModel,
-    GPT2Tokenizer,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.loss import candidate_logits
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
+from emoji_gpt2.sampling import Chooser
 from emoji_gpt2.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 
@@ -89,7 +83,9 @@ class EmojiGenerator:
         Raises:
             UserError: a text is empty or not Unicode.
         """
-        _check("top_k", top_k, 1 <= top_k <= len(self._emoji), f"1 to {len(self._emoji)}")
+        check(
+            "--top_k", top_k, fine=1 <= top_k <= len(self._emoji), wanted=f"1 to {len(self._emoji)}"
+        )
         return [row for part in self._batches(texts, batch_size) for row in self._rank(part, top_k)]
 
     @torch.inference_mode()
@@ -133,13 +129,18 @@ class EmojiGenerator:
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.
         """
-        _check("max_emoji", max_emoji, max_emoji >= 1, "at least 1")
-        _check("temperature", temperature, temperature >= 0, "0 or more")
-        _check("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0, up to 1")
-        _check("top_k", top_k, top_k is None or top_k >= 1, "at least 1")
+        check("--max_emoji", max_emoji, fine=max_emoji >= 1, wanted="at least 1")
+        check("--temperature", temperature, fine=temperature >= 0, wanted="0 or more")
+        check("--top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
+        check("--top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
         tones = ", ".join(SKIN_TONES)
-        _check("skin_tone", skin_tone, skin_tone is None or skin_tone in SKIN_TONES, tones)
-        choose = _Chooser(temperature, top_k, top_p, seed, self.device)
+        check(
+            "--skin_tone",
+            skin_tone,
+            fine=skin_tone is None or skin_tone in SKIN_TONES,
+            wanted=tones,
+        )
+        choose = Chooser(temperature, top_k, top_p, seed, self.device)
         answers = [
             answer
             for part in self._batches(texts, batch_size, reserve=max_emoji)
@@ -151,7 +152,7 @@ class EmojiGenerator:
 
     @torch.inference_mode()
     def _generate(
-        self, prompts: list[list[int]], max_emoji: int, choose: "_Chooser"
+        self, prompts: list[list[int]], max_emoji: int, choose: Chooser
     ) -> list[list[str]]:
         ids_BT, mask_BT = self._left_padded(prompts)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
@@ -190,9 +191,14 @@ class EmojiGenerator:
         """Yield prompts in batches; all texts are checked before the first."""
         if isinstance(texts, str):
             raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
-        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
+        check("--batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         room = int(self.model.config.n_positions) - reserve
-        _check("max_emoji", reserve, room > 1, f"less than {self.model.config.n_positions - 1}")
+        check(
+            "--max_emoji",
+            reserve,
+            fine=room > 1,
+            wanted=f"less than {self.model.config.n_positions - 1}",
+        )
         prompts = encode_prompts(self.tokenizer, texts, room)
         for start in range(0, len(prompts), batch_size):
             yield prompts[start : start + batch_size]
@@ -210,48 +216,6 @@ class EmojiGenerator:
         rows = [[0] * (width - len(ids)) + ids for ids in prompts]
         mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
         return torch.tensor(rows, device=self.device), torch.tensor(mask, device=self.device)
-
-
-class _Chooser:
-    """Choose a candidate of each row: the likeliest, or by sampling.
-
-    Args:
-        temperature: 0 chooses the likeliest.
-        top_k: As in ``EmojiGenerator.generate``.
-        top_p: Likewise.
-        seed: Likewise.
-        device: Of the logits.
-    """
-
-    def __init__(
-        self,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
-        seed: int | None,
-        device: torch.device,
-    ) -> None:
-        self.greedy = temperature == 0
-        self._warp = LogitsProcessorList()
-        if not self.greedy:
-            self._warp.append(TemperatureLogitsWarper(temperature))
-        if top_k is not None:
-            self._warp.append(TopKLogitsWarper(top_k))
-        if top_p is not None:
-            self._warp.append(TopPLogitsWarper(top_p))
-        self._generator = torch.Generator(device)
-        if seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(seed)
-
-    def __call__(self, logits_BV: Tensor) -> Tensor:
-        """Return the index of the chosen candidate of each row, ``[B]``."""
-        if self.greedy:
-            return logits_BV.argmax(1)
-        no_ids: Tensor = torch.empty(len(logits_BV), 0, dtype=torch.long, device=logits_BV.device)
-        probabilities_BV = self._warp(no_ids, logits_BV).softmax(1)  # type: ignore[arg-type]
-        return probabilities_BV.multinomial(1, generator=self._generator)[:, 0]
 
 
 @lru_cache(maxsize=2)
@@ -277,11 +241,6 @@ def generate_emoji(
     changed = max((file.stat().st_mtime for file in files), default=0.0)
     generator = _cached_generator(model_path, changed)
     return generator.generate([text], max_emoji=max_emoji, skin_tone=skin_tone)[0]
-
-
-def _check(name: str, got: object, fine: bool, wanted: str) -> None:
-    if not fine:
-        raise UserError(f"--{name}: got {got!r}, wanted {wanted}; correct it")
 
 
 if __name__ == "__main__":

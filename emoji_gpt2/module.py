@@ -22,7 +22,7 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.batches import Batch
 from emoji_gpt2.embeddings import add_embeddings, start_as_bag_of_words
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.loss import candidate_logits, masked_cross_entropy
 from emoji_gpt2.metrics import EvaluationMetrics, best_answer_rank
 from emoji_gpt2.optim import decay_groups, warmup_cosine
@@ -82,10 +82,20 @@ class EmojiGPT2(LightningModule):
         warmup_steps: int = 100,
     ) -> None:
         super().__init__()
-        _check("learning_rate", learning_rate, learning_rate > 0, "more than 0")
-        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
-        _check("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more optimizer steps")
-        _check("dropout", dropout, dropout is None or 0 <= dropout < 1, "0 to below 1, or null")
+        check("--model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
+        check("--model.weight_decay", weight_decay, fine=weight_decay >= 0, wanted="0 or more")
+        check(
+            "--model.warmup_steps",
+            warmup_steps,
+            fine=warmup_steps >= 0,
+            wanted="0 or more optimizer steps",
+        )
+        check(
+            "--model.dropout",
+            dropout,
+            fine=dropout is None or 0 <= dropout < 1,
+            wanted="0 to below 1, or null",
+        )
         self.save_hyperparameters()
         self._scratch_config = new_gpt2_config(config or {})
         self._lr_steps: int | None = None
@@ -301,8 +311,3 @@ class EmojiGPT2(LightningModule):
                     "it is of another model; leave out --model.config and --model.pretrained"
                 )
         self._adopt(self.model, tokenizer_from_json(checkpoint["tokenizer"]))
-
-
-def _check(name: str, got: object, fine: bool, wanted: str) -> None:
-    if not fine:
-        raise UserError(f"--model.{name}: got {got!r}, wanted {wanted}; correct it")

@@ -19,6 +19,7 @@ LAYERS = {
     "text": 0,
     "resources": 0,
     "loss": 0,
+    "sampling": 0,
     "optim": 0,
     "store": 0,
     "batches": 0,
