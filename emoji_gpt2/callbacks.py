@@ -201,6 +201,8 @@ class StopOnSignal(Callback):
             return
         number = self._received or int(signal.SIGTERM)
         trainer.save_checkpoint(self.path)
+        # Lightning would log this step after the hook; without it metrics.csv lacks its row.
+        trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
         rank_zero_info(
             f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
             f"{self.path} is written; go on with the same command and --ckpt_path last"

@@ -142,9 +142,15 @@ class EmojiCLI(LightningCLI):
         """Claim the output folder, on rank 0, before anything is written."""
         options = self._options
         if self.config.subcommand == "fit" and _on_rank_zero():
+            _check_before_training(options)
             folder = Path(options.output_dir).expanduser()
             ckpt_path = options.get("ckpt_path") or ""
             claim(folder, resuming=Path(ckpt_path).parent.resolve() == folder.resolve())
+
+    def before_fit(self) -> None:
+        """Read the data before other processes are started: a mistake in it is then said once."""
+        if _on_rank_zero():
+            self.datamodule.prepare_data()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer whose loggers and callbacks write into the output folder."""
@@ -168,6 +174,20 @@ class EmojiCLI(LightningCLI):
         if optimizer or scheduler:
             given = _given_optimizers(self.model, optimizer, scheduler)
             setattr(self.model, "configure_optimizers", given)  # noqa: B010 - a method, for mypy
+
+
+def _check_before_training(options: Any) -> None:
+    """Refuse what would otherwise fail later, when the folder already holds files."""
+    window = options.trainer.accumulate_grad_batches
+    if window < 1:
+        raise UserError(
+            f"--trainer.accumulate_grad_batches: got {window}, wanted 1 or more; correct it"
+        )
+    size = (options.model.config or {}).get("vocab_size")
+    if size is not None and not options.get("ckpt_path"):
+        raise UserError(
+            f"--model.config.vocab_size: got {size}, wanted none; the tokenizer decides"
+        )
 
 
 def _on_rank_zero() -> bool:
@@ -194,6 +214,8 @@ def main(default_subcommand: str | None = None) -> None:
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # validate, test and predict need no checkpoint callbacks.
     warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # --data.val_fraction 0 is meant.
+    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
     # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     try:

@@ -131,6 +131,8 @@ class EmojiDataModule(LightningDataModule):
         self._tokenizer: GPT2Tokenizer | None = None
         self._store: Store | None = None
         self._prompts: PromptDataset | None = None
+        self._train_loader: RowLoader | None = None
+        self._place: dict[str, int] | None = None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, **arguments: Any) -> "EmojiDataModule":
@@ -210,7 +212,23 @@ class EmojiDataModule(LightningDataModule):
     def train_dataloader(self) -> RowLoader:
         """Return this rank's training batches, in a new order each epoch."""
         dataset = self._dataset("train")
-        return self._loader(dataset, dataset.lengths, self.seed)
+        self._train_loader = self._loader(dataset, dataset.lengths, self.seed)
+        if self._place is not None:
+            self._train_loader.load_state_dict(self._place)
+            self._place = None
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the place in the training data, for a checkpoint.
+
+        Lightning 2.6 restores a loader's own state in the middle of an epoch only, a data module's
+        always.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next training loader go on at this place."""
+        self._place = state_dict
 
     def val_dataloader(self) -> RowLoader | list[RowLoader]:
         """Return this rank's share of the validation rows, each row on one rank."""

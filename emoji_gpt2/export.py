@@ -79,5 +79,6 @@ def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationCo
         pad_token_id=end,
         max_new_tokens=MAX_NEW_TOKENS,
         min_new_tokens=1,
+        do_sample=False,  # a pipeline would sample, at temperature 0.7
         suppress_tokens=torch.nonzero(~allowed).flatten().tolist(),
     )

@@ -4,6 +4,7 @@ python -m emoji_gpt2.fit --config configs/quickstart.yaml
 fine_tune_gpt2("emoji_df.csv", model_name="gpt2", output_dir="./results")
 """
 
+import warnings
 from pathlib import Path
 
 from emoji_gpt2.cli import main
@@ -49,14 +50,17 @@ def fine_tune_gpt2(
     data = EmojiDataModule(data_path, batch_size=batch_size, tokenizer=model_name)
     scratch = None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4}
     model = EmojiGPT2(model_name, scratch, learning_rate=learning_rate)
-    Trainer(
+    trainer = Trainer(
         max_epochs=max_epochs,
         default_root_dir=folder,
         logger=default_loggers(folder),
         callbacks=run_callbacks(folder, BestCheckpoint()),
         devices=1,
         use_distributed_sampler=False,
-    ).fit(model, data)
+    )
+    with warnings.catch_warnings():  # the folder is claimed: nothing of another run is in it
+        warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not")
+        trainer.fit(model, data)
     if hub_model_name:
         push_folder(folder / MODEL, hub_model_name)
     return folder / MODEL

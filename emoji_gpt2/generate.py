@@ -39,8 +39,15 @@ class EmojiGenerator:
     def __init__(
         self, model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, device: str | None = None
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()  # type: ignore[arg-type]
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device).eval()  # type: ignore[arg-type]
+        except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"--device: got {device!r}, wanted one of this machine ({reason})"
+            ) from error
         self.tokenizer = tokenizer
         self.table = EmojiTable.builtin()
         self._emoji = list(self.table)
@@ -234,10 +241,9 @@ def generate_emoji(
         max_emoji: Emoji of the answer at most.
         skin_tone: For emoji that carry one.
     """
-    files = [
-        *Path(model_path).glob("*.safetensors"),
-        *Path(model_path).glob(f"{MODEL}/*.safetensors"),
-    ]
+    path = Path(model_path).expanduser()
+    files = [path] if path.is_file() else [*path.glob("*.safetensors")]
+    files += path.glob(f"{MODEL}/*.safetensors")
     changed = max((file.stat().st_mtime for file in files), default=0.0)
     generator = _cached_generator(model_path, changed)
     return generator.generate([text], max_emoji=max_emoji, skin_tone=skin_tone)[0]

@@ -76,7 +76,10 @@ def read_texts(options: argparse.Namespace) -> list[str]:
         return [text for chunk in source.chunks() for text in chunk.texts]
     if options.texts:
         return list(options.texts)
-    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    try:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input: got {error}, wanted UTF-8; convert it") from error
 
 
 def run(options: argparse.Namespace) -> None:
@@ -127,9 +130,25 @@ def _write(options: argparse.Namespace, generator: EmojiGenerator, texts: list[s
     """Write a CSV with a row per text; texts without words keep an empty answer and are counted."""
     usable = [is_valid_unicode(text) and bool(normalize_text(text)) for text in texts]
     path = Path(options.output)
-    size = max(1, options.batch_size) * 16
     aside = path.with_name(f".{path.name}.part")
-    with aside.open("w", encoding="utf-8", errors="replace", newline="") as file:
+    try:
+        _write_rows(aside, options, generator, texts, usable)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    empty = len(texts) - sum(usable)
+    print(f"{len(texts):,} texts written to {path}" + (f", {empty:,} empty" if empty else ""))
+
+
+def _write_rows(
+    path: Path,
+    options: argparse.Namespace,
+    generator: EmojiGenerator,
+    texts: list[str],
+    usable: list[bool],
+) -> None:
+    size = max(1, options.batch_size) * 16
+    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "emoji", "probability"])
         with tqdm(total=len(texts), unit="text", disable=not sys.stderr.isatty()) as bar:
@@ -141,9 +160,6 @@ def _write(options: argparse.Namespace, generator: EmojiGenerator, texts: list[s
                     text, emoji, best = next(answers) if usable[i] else (texts[i], "", [])
                     writer.writerow([text, emoji, f"{best[0][1]:.4f}" if best else ""])
                 bar.update(len(part))
-    aside.replace(path)
-    empty = len(texts) - sum(usable)
-    print(f"{len(texts):,} texts written to {path}" + (f", {empty:,} empty" if empty else ""))
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ under DDP (lightning/pytorch/trainer/connectors/data_connector.py), and rows are
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from emoji_gpt2.batches import Array, Batch, LengthGroupedSampler, collate
@@ -108,6 +109,7 @@ class RowLoader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # or each epoch would draw a seed from torch's own
         )
 
     def __len__(self) -> int:

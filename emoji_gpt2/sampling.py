@@ -38,7 +38,7 @@ class Chooser:
         self.greedy = temperature == 0
         self._warp = LogitsProcessorList()
         if not self.greedy:
-            self._warp.append(TemperatureLogitsWarper(temperature))
+            self._warp.append(TemperatureLogitsWarper(float(temperature)))
         if top_k is not None:
             self._warp.append(TopKLogitsWarper(top_k))
         if top_p is not None:

@@ -1,0 +1,87 @@
+"""The shipped YAML: what each file says to type is what works."""
+
+# ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli_runs import (
+    ROOT,
+    UPSTREAM,
+    Cli,
+    cli,  # noqa: F401 -- a fixture
+)
+
+pytestmark = UPSTREAM
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The commands in the comment that a config opens with, as words."""
+    head = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
+    assert head, f"{path.name} does not open with a comment"
+    text = re.sub(r"^# ?", "", head.group(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("  python -m ")]
+
+
+def fit_words(path: Path) -> list[str]:
+    (words,) = [words for words in commands(path) if words[2] == "emoji_gpt2.fit"]
+    return words[3:]
+
+
+def test_all_configs_are_found() -> None:
+    names = {path.stem for path in CONFIGS}
+    assert {"quickstart", "gpt2", "ddp", "ddp_cpu", "gpu", "debug"} <= names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_opens_with_a_command_that_parses(
+    cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = fit_words(path)
+    assert f"configs/{path.name}" in words
+    run = cli.raw("fit", *words, "--print_config")
+    assert run.status == 0, run.stderr
+    parsed = yaml.safe_load(run.stdout)
+    for section, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        if "--output_dir" in words and section == "output_dir":
+            continue
+        assert contains(parsed[section], values), section
+    assert parsed["output_dir"].startswith("checkpoints/"), "runs are written below checkpoints/"
+
+
+def contains(parsed: object, given: object) -> bool:
+    if isinstance(given, dict):
+        assert isinstance(parsed, dict)
+        return all(contains(parsed[key], value) for key, value in given.items())
+    return parsed == given
+
+
+def test_generate_commands_name_the_folder_of_the_run() -> None:
+    from emoji_gpt2.generate_cli import DEFAULT_MODEL, parse
+
+    found = 0
+    for path in CONFIGS:
+        for words in commands(path):
+            if words[2] == "emoji_gpt2.generate":
+                output_dir = yaml.safe_load(path.read_text(encoding="utf-8"))["output_dir"]
+                assert parse(words[3:]).model == f"{output_dir}/model"
+                found += 1
+    assert found
+    quickstart = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text(encoding="utf-8"))
+    assert f"{quickstart['output_dir']}/model" == DEFAULT_MODEL
+
+
+def test_quickstart_with_debug_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = fit_words(ROOT / "configs/debug.yaml")
+    run = cli.raw("fit", *words, *cli.base[1:2], *cli.base[-2:], f"--output_dir={cli.folder}")
+    assert run.status == 0, run.stderr
+    assert [row["step"] for row in run.metrics if row["train/loss"]] == list("01234")
+    assert (run.folder / "model" / "model.safetensors").is_file()
+    assert "emoji kept" in run.stderr

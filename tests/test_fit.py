@@ -1,0 +1,650 @@
+"""The real command line, end to end: what a run writes, how it goes on, how it refuses."""
+
+# ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from transformers import GPT2LMHeadModel
+
+from emoji_gpt2 import fine_tune_gpt2
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.generate import EmojiGenerator
+from tests.cli_runs import (
+    LEARNING,
+    NO_VALIDATION,
+    UPSTREAM,
+    Cli,
+    begun,  # noqa: F401 -- a fixture
+    cli,  # noqa: F401 -- a fixture
+    contents,
+    load,
+    popen,
+    read_csv,
+    train_losses,
+    trained_run,  # noqa: F401 -- a fixture
+    write_table,
+)
+from tests.hub_server import HubServer
+
+pytestmark = UPSTREAM
+RUN_FILES = ("config.yaml", "metrics.csv", "model")
+
+
+def run_files(folder: Path) -> list[str]:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(name for name in names if name in RUN_FILES or name.endswith(".ckpt"))
+
+
+# What a run writes
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
+    run = cli("--trainer.max_epochs=2")
+    assert run.status == 0, run.stderr
+    names = run_files(run.folder)
+    assert len(names) == 5, names
+    assert names[0].startswith("best-epoch="), names
+    assert names[1:] == ["config.yaml", "last.ckpt", "metrics.csv", "model"]
+    header = list(run.metrics[0])
+    assert {"epoch", "step", "train/loss", "val/loss", "val/mrr", "val/hit_at_1"} <= {*header}
+    assert sorted(train_losses(run.folder / "metrics.csv")) == list(range(8))  # 26 rows, 8 a batch
+    assert [row["step"] for row in run.metrics if row["val/loss"]] == ["3", "7"]
+    assert load(run.folder / "last.ckpt")["global_step"] == 8
+    config = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    assert config["trainer"]["max_epochs"] == 2
+    assert config["model"]["config"] == {"n_layer": 1, "n_embd": 16, "n_head": 2}
+    assert "ckpt_path" not in config
+    assert not [name for name in contents(run.folder) if Path(name).name.startswith(".")]
+    shown = re.findall(r"^epoch (\d), step (\d+) +predicted +wanted$", run.stderr, re.MULTILINE)
+    assert shown == [("0", "4"), ("1", "8")]
+    assert len(re.findall(r"^  thing number \d+ ", run.stderr, re.MULTILINE)) == 4
+
+
+def test_model_holds_the_best_weights(cli: Cli) -> None:
+    """A learning rate this high makes epoch 1 or 2 the best, hardly ever the last of 4."""
+    run = cli("--trainer.max_epochs=4", "--model.learning_rate=0.3", "--model.warmup_steps=0")
+    best = next(run.folder.glob("best-*.ckpt"))
+    scores = {int(r["epoch"]): float(r["val/mrr"]) for r in run.metrics if r["val/mrr"]}
+    assert scores[load(best)["epoch"]] == max(scores.values())
+    exported = GPT2LMHeadModel.from_pretrained(run.folder / "model").state_dict()
+    for name, tensor in load(best)["state_dict"].items():
+        assert torch.equal(exported[name.removeprefix("model.")], tensor), name
+    assert f"The weights of {best.name} are in" in run.stderr
+
+
+def test_config_yaml_starts_an_equal_run(cli: Cli, tmp_path: Path) -> None:
+    first = cli("--model.learning_rate=0.01", "--model.dropout=0.2", "--data.max_length=9")
+    folder = tmp_path / "again"
+    again = cli.raw(
+        "fit",
+        f"--config={first.folder / 'config.yaml'}",
+        f"--output_dir={folder}",
+        folder=folder,
+    )
+    assert again.status == 0, again.stderr
+    assert again.metrics == first.metrics
+    configs = [(run / "config.yaml").read_text(encoding="utf-8") for run in (first.folder, folder)]
+    assert configs[0].replace(str(first.folder), "X") == configs[1].replace(str(folder), "X")
+
+
+# A folder belongs to one run
+
+
+def test_a_second_run_into_the_folder_is_refused(cli: Cli, begun: Path) -> None:
+    before = contents(begun)
+    error = cli().error()
+    assert "--ckpt_path last" in error
+    assert str(begun) in error
+    assert contents(begun) == before
+
+
+def test_a_checkpoint_of_another_folder_does_not_open_this_one(
+    cli: Cli, begun: Path, trained_run: Path
+) -> None:
+    before = contents(begun)
+    assert "holds a run" in cli(f"--ckpt_path={trained_run / 'last.ckpt'}").error()
+    assert contents(begun) == before
+
+
+def test_a_failing_run_leaves_nothing_so_that_the_corrected_one_works(cli: Cli) -> None:
+    cli("--data.path=nowhere.csv").error()
+    assert not run_files(cli.folder)
+    assert cli().status == 0
+
+
+def test_a_file_in_the_way_of_output_dir(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert str(folder) in cli(f"--output_dir={folder}").error()
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+# Going on
+
+
+def test_ckpt_path_last_goes_on(cli: Cli) -> None:
+    whole = cli("--trainer.max_epochs=3", f"--output_dir={cli.folder.parent / 'whole'}")
+    cli("--trainer.max_epochs=3", "--trainer.max_steps=4")
+    first = cli.folder / "metrics.csv"
+    rows_before = read_csv(first)
+    run = cli("--trainer.max_epochs=3", "--ckpt_path=last")
+    assert run.status == 0, run.stderr
+    assert run.metrics[: len(rows_before)] == rows_before
+    assert sorted(train_losses(first)) == list(range(12))
+    assert load(run.folder / "last.ckpt")["global_step"] == 12
+    assert load(run.folder / "last.ckpt")["epoch"] == 2
+    # Warm-up is on until step 100: the shorter run's schedule was the same.
+    assert train_losses(first) == train_losses(whole.folder / "metrics.csv")
+
+
+def last_lr(folder: Path) -> float:
+    """The highest learning rate that the run's optimizer is scheduled from."""
+    content = load(folder / "last.ckpt")
+    base = {*content["lr_schedulers"][0]["base_lrs"]}
+    initial = {group["initial_lr"] for group in content["optimizer_states"][0]["param_groups"]}
+    assert base == initial, (base, initial)
+    (rate,) = base
+    return float(rate)
+
+
+def test_a_learning_rate_flag_wins_over_the_checkpoint(cli: Cli, begun: Path) -> None:
+    assert last_lr(begun) == pytest.approx(0.01)
+    run = cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=0.02")
+    assert run.status == 0, run.stderr
+    assert "model.learning_rate: 0.02, as the flag says (0.01 was stored)" in run.stderr
+    assert last_lr(begun) == pytest.approx(0.02)
+    stored = load(begun / "last.ckpt")["hyper_parameters"]
+    assert stored["learning_rate"] == 0.02
+    assert stored["warmup_steps"] == 1, "kept from the checkpoint"
+    run = cli("--ckpt_path=last", "--trainer.max_epochs=4", "--model.learning_rate", "0.03")
+    assert "model.learning_rate: 0.03, as the flag says (0.02 was stored)" in run.stderr
+    assert last_lr(begun) == pytest.approx(0.03)
+
+
+def test_the_learning_rate_flag_changes_what_is_learnt(cli: Cli, begun: Path) -> None:
+    before = load(cli.folder / "last.ckpt")["state_dict"]
+    cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=1e-30")
+    after = load(cli.folder / "last.ckpt")["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_checkpoint_wins_over_a_config(cli: Cli, begun: Path, tmp_path: Path) -> None:
+    config = tmp_path / "other.yaml"
+    config.write_text("model:\n  learning_rate: 0.5\n  dropout: 0.3\n", encoding="utf-8")
+    run = cli(f"--config={config}", "--ckpt_path=last", "--trainer.max_epochs=3")
+    assert run.status == 0, run.stderr
+    assert "model.learning_rate: 0.01, from the checkpoint (a flag would win)" in run.stderr
+    assert "model.dropout: 0.1, from the checkpoint (a flag would win)" in run.stderr
+    assert last_lr(cli.folder) == pytest.approx(0.01)
+    stored = load(cli.folder / "last.ckpt")["hyper_parameters"]
+    assert stored["dropout"] == 0.1
+    assert stored["config"]["resid_pdrop"] == 0.1
+
+
+def test_nothing_is_said_of_hyper_parameters_that_agree(cli: Cli, begun: Path) -> None:
+    run = cli("--ckpt_path=last", "--trainer.max_epochs=2", *LEARNING)
+    assert run.status == 0, run.stderr
+    assert "model." not in run.stderr
+
+
+def test_ckpt_path_best(cli: Cli, begun: Path) -> None:
+    best = next(cli.folder.glob("best-*.ckpt"))
+    run = cli("--ckpt_path=best", "--trainer.max_epochs=3")
+    assert run.status == 0, run.stderr
+    assert best.name in run.stderr
+    assert load(cli.folder / "last.ckpt")["global_step"] == 12
+
+
+# Mistakes
+
+
+class Foreign(LightningModule):
+    """Somebody else's module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.save_hyperparameters()
+
+
+def foreign_checkpoint(path: Path) -> None:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, barebones=False, default_root_dir=path.parent
+    )
+    trainer.strategy.connect(Foreign())
+    trainer.save_checkpoint(path)
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "a misspelt flag": (["--data.pth=x"], "data.pth"),
+    "no prefix is guessed": (["--trainer.max_epoch=1"], "trainer.max_epoch"),
+    "a wrong type": (["--data.batch_size=many"], "batch_size"),
+    "a wrong type of the trainer": (["--trainer.max_epochs=soon"], "max_epochs"),
+    "a batch of nothing": (["--data.batch_size=0"], "--data.batch_size: got 0"),
+    "less than nothing": (["--model.learning_rate=-1"], "--model.learning_rate: got -1"),
+    "an unknown GPT-2 field": (["--model.config.n_layers=2"], "did you mean n_layer?"),
+    "a vocabulary size": (["--model.config.vocab_size=1000"], "--model.config.vocab_size"),
+    "a missing table": (["--data.path=nowhere.csv"], "nowhere.csv"),
+    "a column that is not there": (["--data.text_column=txt"], "txt"),
+    "no such model": (["--model.pretrained=./nowhere"], "./nowhere"),
+    "no network for a model": (["--model.pretrained=gpt2"], "HF_HUB_OFFLINE"),
+    "no checkpoint in the folder": (["--ckpt_path=last"], "last*.ckpt"),
+    "no such checkpoint": (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+    "an unknown scheduler": (["--lr_scheduler=Wishful"], "lr_scheduler"),
+    "an unknown optimizer": (["--optimizer=Wishful"], "optimizer"),
+    "devices that are not there": (["--trainer.accelerator=gpu"], "gpu"),
+    "an unknown precision": (["--trainer.precision=64-mixed"], "precision"),
+    "a share of everything": (["--data.val_fraction=0.9"], "--data.val_fraction"),
+    "heads that do not divide": (["--model.config.n_head=3"], "n_head"),
+    "nonsense of the trainer": (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
+    "no such metric to monitor": (["--checkpoint.monitor=val/nothing"], "val/nothing"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(cli: Cli, mistake: str) -> None:
+    words, said = MISTAKES[mistake]
+    assert said in cli(*words).error()
+    if "monitor" not in words[0]:  # known only after an epoch
+        assert not run_files(cli.folder), "the corrected command could not use the folder"
+
+
+def test_an_unknown_key_in_a_config(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("data:\n  batchsize: 3\n", encoding="utf-8")
+    assert "batchsize" in cli(f"--config={config}").error()
+
+
+def test_a_config_that_is_not_there(cli: Cli) -> None:
+    assert "nowhere.yaml" in cli("--config=nowhere.yaml").error()
+
+
+def test_a_config_that_is_no_yaml(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("data: [1,\n  batch\n", encoding="utf-8")
+    cli(f"--config={config}").error()
+
+
+def test_a_table_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
+    binary = tmp_path / "table.csv"
+    binary.write_bytes(bytes(range(256)) * 20)
+    assert str(binary.name) in cli(f"--data.path={binary}").error()
+    binary.write_text("emoji,name\n", encoding="utf-8")
+    assert str(binary.name) in cli(f"--data.path={binary}").error()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "garbage", "empty", "foreign", "tensor"])
+def test_a_broken_checkpoint(cli: Cli, trained_run: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "broken.ckpt"
+    whole = (trained_run / "last.ckpt").read_bytes()
+    if kind == "foreign":
+        foreign_checkpoint(path)
+    elif kind == "tensor":
+        torch.save(torch.zeros(3), path)
+    else:
+        path.write_bytes({"truncated": whole[:-999], "garbage": b"no\x80", "empty": b""}[kind])
+    assert str(path) in cli(f"--ckpt_path={path}").error()
+    assert not run_files(cli.folder)
+    if kind == "truncated":
+        assert str(path) in cli(f"--ckpt_path={path}", command="test").error()
+
+
+def test_a_checkpoint_of_another_architecture_takes_the_checkpoints(cli: Cli, begun: Path) -> None:
+    """Nothing else could go on; the flags for it are not even needed."""
+    run = cli("--ckpt_path=last", "--trainer.max_epochs=3", tiny=False)
+    assert run.status == 0, run.stderr
+    assert load(cli.folder / "last.ckpt")["hyper_parameters"]["config"]["n_embd"] == 16
+
+
+def test_no_subcommand_and_a_wrong_one(cli: Cli) -> None:
+    for words in ([], ["train"]):
+        assert "fit" in cli.raw(*words).error()
+
+
+# --optimizer and --lr_scheduler
+
+
+def test_optimizer_and_scheduler_also_when_going_on(cli: Cli) -> None:
+    words = ["--optimizer=SGD", "--optimizer.lr=0.5", "--optimizer.momentum=0.25"]
+    words += ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1", "--lr_scheduler.gamma=0.1"]
+    for epochs, more in ((2, []), (3, ["--ckpt_path=last"])):
+        assert cli(*words, f"--trainer.max_epochs={epochs}", *more).status == 0
+        content = load(cli.folder / "last.ckpt")
+        (group,) = content["optimizer_states"][0]["param_groups"]
+        assert content["global_step"] == 4 * epochs
+        assert group["momentum"] == 0.25
+        assert group["initial_lr"] == 0.5
+        assert content["lr_schedulers"][0]["step_size"] == 1
+        assert group["lr"] == pytest.approx(0.5 * 0.1**epochs)
+
+
+def test_optimizer_only_has_no_schedule(cli: Cli) -> None:
+    assert cli("--optimizer=SGD", "--optimizer.lr=0.5").status == 0
+    content = load(cli.folder / "last.ckpt")
+    (group,) = content["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == 0.5
+    assert "momentum" in group
+    assert content["lr_schedulers"] == []
+
+
+def test_scheduler_only_keeps_our_adamw(cli: Cli) -> None:
+    words = ["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5", "--trainer.max_epochs=2"]
+    assert cli(*words, "--model.learning_rate=0.08", "--model.weight_decay=0.3").status == 0
+    content = load(cli.folder / "last.ckpt")
+    groups = content["optimizer_states"][0]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+    assert [group["lr"] for group in groups] == pytest.approx([0.02, 0.02])
+    assert content["lr_schedulers"][0]["gamma"] == 0.5
+
+
+# Other ways to train
+
+
+def test_last_ckpt_by_steps_and_at_the_end(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    save = Trainer.save_checkpoint
+
+    def remember(self: Trainer, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        if Path(path).name == "last.ckpt":
+            written.append(self.global_step)
+        save(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", remember)
+    words = ["--checkpoint.every_n_train_steps=2", "--trainer.max_steps=5"]
+    assert cli(*words, "--trainer.max_epochs=9").status == 0
+    assert written == [2, 4, 5]
+    assert load(cli.folder / "last.ckpt")["global_step"] == 5
+
+
+@NO_VALIDATION
+def test_without_validation_the_newest_is_exported(cli: Cli) -> None:
+    run = cli("--data.val_fraction=0", "--data.test_fraction=0", "--trainer.max_epochs=2")
+    assert run.status == 0, run.stderr
+    assert "no validation rows" in run.stderr
+    assert not [row for row in run.metrics if row.get("val/loss")]
+    exported = GPT2LMHeadModel.from_pretrained(run.folder / "model").state_dict()
+    newest = load(run.folder / "last.ckpt")["state_dict"]
+    assert torch.equal(exported["transformer.wte.weight"], newest["model.transformer.wte.weight"])
+    assert len(list(run.folder.glob("best-*.ckpt"))) == 1
+
+
+def test_fast_dev_run_leaves_no_checkpoint(cli: Cli) -> None:
+    run = cli("--trainer.fast_dev_run=true")
+    assert run.status == 0, run.stderr
+    assert not list(run.folder.rglob("*.ckpt"))
+    assert not (run.folder / "model").exists()
+
+
+def test_without_checkpointing(cli: Cli) -> None:
+    run = cli("--trainer.enable_checkpointing=false")
+    assert run.status == 0, run.stderr
+    assert not list(run.folder.rglob("*.ckpt"))
+    assert len(train_losses(run.folder / "metrics.csv")) == 4
+
+
+def test_accumulated_micro_batches_learn_as_one_batch(cli: Cli, tmp_path: Path) -> None:
+    """26 rows: 2 micro-batches of 13 against 1 of 26, without dropout."""
+    words = ["--model.dropout=0", "--trainer.max_epochs=3", "--model.learning_rate=0.01"]
+    one = cli(*words, "--data.batch_size=26", f"--output_dir={tmp_path / 'one'}")
+    two = cli(
+        *words,
+        "--data.batch_size=13",
+        "--trainer.accumulate_grad_batches=2",
+        f"--output_dir={tmp_path / 'two'}",
+    )
+    a, b = (train_losses(run.folder / "metrics.csv") for run in (one, two))
+    assert len(a) == len(b) == 3
+    assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], rel=1e-5)
+    weights = [load(run.folder / "last.ckpt")["state_dict"] for run in (one, two)]
+    for name, tensor in weights[0].items():
+        assert torch.allclose(tensor, weights[1][name], atol=1e-4), name
+
+
+def test_a_pretrained_folder_is_fine_tuned(cli: Cli, tiny_gpt2: Path) -> None:
+    run = cli(f"--model.pretrained={tiny_gpt2}", tiny=False)
+    assert run.status == 0, run.stderr
+    again = cli("--ckpt_path=last", "--trainer.max_epochs=2", tiny=False)
+    assert again.status == 0, "the checkpoint alone is enough"
+    started = GPT2LMHeadModel.from_pretrained(tiny_gpt2).transformer.wte.weight[:50257]
+    ended = GPT2LMHeadModel.from_pretrained(run.folder / "model").transformer.wte.weight[:50257]
+    assert torch.nn.functional.cosine_similarity(started, ended).mean() > 0.9
+
+
+# validate, test, predict
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_evaluation(cli: Cli, trained_run: Path, command: str) -> None:
+    before = contents(trained_run)
+    run = cli(f"--ckpt_path={trained_run / 'last.ckpt'}", command=command, tiny=False)
+    assert run.status == 0, run.stderr
+    prefix = {"validate": "val", "test": "test"}[command]
+    found = dict(re.findall(rf"{prefix}/(\w+)\W+([\d.]+)", run.stdout))
+    assert {"loss", "mrr", "hit_at_1", "hit_at_5"} <= found.keys(), run.stdout
+    if command == "validate":
+        last = [row for row in read_csv(trained_run / "metrics.csv") if row["val/loss"]][-1]
+        assert float(found["loss"]) == pytest.approx(float(last["val/loss"]), rel=1e-5)
+    assert contents(trained_run) == before
+    assert not cli.folder.exists(), "evaluation writes nothing"
+
+
+def test_evaluation_needs_a_model(cli: Cli) -> None:
+    assert "--ckpt_path" in cli(command="validate").error()
+
+
+def write_texts(path: Path, n: int) -> list[str]:
+    """Texts whose lengths go up and down: sorting by length would change their order."""
+    texts = [f"thing {'and more ' * (i * 7 % 5)}{i}" for i in range(n)]
+    path.write_text("\n".join(["text", *texts]) + "\n", encoding="utf-8")
+    return texts
+
+
+def test_predictions_are_in_input_order(cli: Cli, trained_run: Path, tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts.csv", 19)
+    checkpoint = trained_run / "last.ckpt"
+    words = [f"--ckpt_path={checkpoint}", f"--data.predict_path={tmp_path / 'texts.csv'}"]
+    run = cli(*words, command="predict", tiny=False)
+    assert run.status == 0, run.stderr
+    rows = read_csv(cli.folder / "predictions.csv")
+    assert [row["text"] for row in rows] == texts
+    generator = EmojiGenerator.from_pretrained(checkpoint)
+    for row, text in zip(rows, texts, strict=True):
+        (best,) = generator.rank([text], top_k=5)
+        assert [row[f"emoji_{n}"] for n in range(1, 6)] == [emoji for emoji, _ in best]
+        probabilities = [float(row[f"prob_{n}"]) for n in range(1, 6)]
+        assert probabilities == pytest.approx([p for _, p in best], abs=1e-4)
+
+
+def test_predict_says_what_is_missing(cli: Cli, trained_run: Path) -> None:
+    ckpt = f"--ckpt_path={trained_run / 'last.ckpt'}"
+    assert "--data.predict_path" in cli(ckpt, command="predict", tiny=False).error()
+
+
+TWO_PROCESSES = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+
+
+@pytest.mark.slow
+def test_two_processes_predict_in_order_and_validate_alike(
+    cli: Cli, trained_run: Path, tmp_path: Path
+) -> None:
+    texts = write_texts(tmp_path / "texts.csv", 17)  # batches of 8: the last has one row
+    flags = [*cli.base, f"--ckpt_path={trained_run / 'last.ckpt'}"]
+    flags += [f"--data.predict_path={tmp_path / 'texts.csv'}"]
+    found = []
+    for name, more in (("one", []), ("two", TWO_PROCESSES)):
+        folder = tmp_path / name
+        words = ["predict", *flags, f"--output_dir={folder}", *more]
+        process = popen([sys.executable, "-m", "emoji_gpt2", *words], tmp_path)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        found.append(read_csv(folder / "predictions.csv"))
+    assert [row["text"] for row in found[1]] == texts
+    assert [list(row)[:3] for row in found[0]] == [list(row)[:3] for row in found[1]]
+    assert [row["emoji_1"] for row in found[0]] == [row["emoji_1"] for row in found[1]]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_validate_as_one(cli: Cli, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "larger.csv", 31)
+    words = [f"--data.path={table}", "--data.val_fraction=0.11", "--model.dropout=0"]
+    one = cli(*words, f"--output_dir={tmp_path / 'one'}")
+    process = cli.start(*words, f"--output_dir={tmp_path / 'two'}", *TWO_PROCESSES)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    rows = [row for row in read_csv(tmp_path / "two" / "metrics.csv") if row["val/loss"]]
+    wanted = [row for row in one.metrics if row["val/loss"]]
+    assert len(rows) == len(wanted) == 1
+    for name in ("val/loss", "val/mrr", "val/hit_at_1", "val/hit_at_5"):
+        assert float(rows[0][name]) == pytest.approx(float(wanted[0][name]), rel=1e-4), name
+    assert run_files(tmp_path / "two") == run_files(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_mistake_of_two_processes_is_one_line(cli: Cli) -> None:
+    process = cli.start("--data.path=nowhere.csv", *TWO_PROCESSES)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert [line.startswith("error: ") for line in err.splitlines()].count(True) == 1, err
+    assert "Traceback" not in err
+
+
+# Real processes
+
+
+@pytest.mark.slow
+def test_a_process_refuses_a_second_run_in_one_line(cli: Cli, begun: Path) -> None:
+    process = cli.start()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    lines = [line for line in err.splitlines() if line != "Seed set to 0"]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: --output_dir")
+    assert not out
+
+
+def wait_for_training(process: "subprocess.Popen[str]", folder: Path) -> None:
+    """Wait until an epoch is done: last.ckpt is there, whole."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        if (folder / "last.ckpt").exists():
+            return
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail("no last.ckpt after 60 s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_writes_a_checkpoint_to_go_on_from(
+    cli: Cli, number: signal.Signals, status: int
+) -> None:
+    process = cli.start("--trainer.max_epochs=1000", "--model.warmup_steps=1")
+    wait_for_training(process, cli.folder)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    assert f"Stopped by {number.name} after step" in err
+    assert "--ckpt_path last" in err
+    step = load(cli.folder / "last.ckpt")["global_step"]
+    assert f"after step {step}:" in err
+    assert not (cli.folder / "model").exists(), "an unfinished run exports nothing"
+    epochs = step // 4 + 2
+    run = cli("--ckpt_path=last", f"--trainer.max_epochs={epochs}")
+    assert run.status == 0, run.stderr
+    assert load(cli.folder / "last.ckpt")["global_step"] == 4 * epochs
+    steps = [int(row["step"]) for row in run.metrics if row["train/loss"]]
+    assert steps == list(range(4 * epochs)), "no step is lost or done twice"
+
+
+@pytest.mark.slow
+def test_a_signal_before_training_ends_the_process(cli: Cli) -> None:
+    process = cli.start("--trainer.max_epochs=1000")
+    time.sleep(1.0)  # imports alone take longer
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+# fine_tune_gpt2
+
+SMALL = pytest.mark.filterwarnings(  # Lightning's word for a table of 26 rows
+    "ignore:The number of training batches .* is smaller than the logging interval"
+)
+
+
+@SMALL
+def test_fine_tune_gpt2(tiny_gpt2: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "emoji.csv")
+    folder = fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1)
+    assert folder == tmp_path / "out" / "model"
+    assert GPT2LMHeadModel.from_pretrained(folder).config.n_embd == 16
+    assert {"last.ckpt", "metrics.csv", "model"} <= {*run_files(tmp_path / "out")}
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match="holds a run"):
+        fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1)
+    assert contents(tmp_path / "out") == before
+
+
+@SMALL
+def test_fine_tune_gpt2_uses_its_arguments(tiny_gpt2: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "emoji.csv")
+    arguments = {"max_epochs": 2, "batch_size": 5, "learning_rate": 0.25}
+    fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), **arguments)  # type: ignore[arg-type]
+    content = load(tmp_path / "out" / "last.ckpt")
+    assert content["global_step"] == 2 * 6  # 26 rows
+    assert last_lr(tmp_path / "out") == 0.25
+
+
+def test_fine_tune_gpt2_refuses_in_one_line(tiny_gpt2: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(UserError, match=r"nowhere\.csv"):
+        fine_tune_gpt2(str(tmp_path / "nowhere.csv"), str(tiny_gpt2), out)
+    with pytest.raises(UserError, match="nowhere"):
+        fine_tune_gpt2(None, str(tmp_path / "nowhere"), out)
+    assert not run_files(tmp_path / "out")
+
+
+@SMALL
+def test_fine_tune_gpt2_pushes(
+    hub: HubServer, tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    table = write_table(tmp_path / "emoji.csv")
+    folder = fine_tune_gpt2(
+        str(table), str(tiny_gpt2), str(tmp_path / "out"), "tester/emoji", max_epochs=1
+    )
+    pushed = hub.repos["models/tester/emoji"].files
+    assert contents(folder).items() <= pushed.items()
+    assert {*pushed} - {*contents(folder)} <= {".gitattributes"}
+
+
+@pytest.mark.parametrize("token", ["hf_wrong", "hf_read", None])
+def test_a_token_that_cannot_push_is_refused_before_training(
+    hub: HubServer,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str | None,
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    table = write_table(tmp_path / "emoji.csv")
+    with pytest.raises(UserError, match="hub_model_name: got 'tester/emoji'") as caught:
+        fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), "tester/emoji")
+    assert "\n" not in str(caught.value)
+    assert not run_files(tmp_path / "out")
+    assert "models/tester/emoji" not in hub.repos

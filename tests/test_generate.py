@@ -1,0 +1,621 @@
+"""Ranking and generating, in Python and on the command line.
+
+References score one un-padded prompt at a time with GPT2LMHeadModel's own logits, without a cache.
+"""
+
+# ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
+
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import GPT2LMHeadModel
+
+from emoji_gpt2 import EmojiGenerator, generate_cli, generate_emoji
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.table import EmojiTable
+from tests.cli_runs import (
+    UPSTREAM,
+    contents,
+    read_csv,
+    trained_run,  # noqa: F401 -- a fixture
+)
+from tests.hub_server import HubServer
+
+pytestmark = UPSTREAM
+
+TEXTS = ["pizza", "I am so happy today", "a", "thumbs up, with a rather long text behind it", "cat"]
+EMOJI = list(EmojiTable.builtin())
+HANDS = ["👋", "👍", "🤝", "😀", "👩‍💻"]
+
+
+@pytest.fixture(scope="module")
+def generator(trained_run: Path) -> EmojiGenerator:
+    return EmojiGenerator.from_pretrained(trained_run / "model", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(trained_run: Path) -> "Plain":
+    return Plain(GPT2LMHeadModel.from_pretrained(trained_run / "model").eval(), trained_run)
+
+
+class Plain:
+    """The reference: the exported weights and the tokenizer.json by hand."""
+
+    def __init__(self, model: GPT2LMHeadModel, run: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.model = model
+        self.tokenizer = Tokenizer.from_file(str(run / "model" / "tokenizer.json"))
+        self.emoji_ids = [self.tokenizer.token_to_id(one) for one in EMOJI]
+        self.end = self.tokenizer.token_to_id("<|endoftext|>")
+
+    def logits(self, text: str, answer: list[str] | None = None) -> Tensor:
+        """Scores of the end and of all emoji after a text in lower case and an answer so far."""
+        ids = self.tokenizer.encode(text.lower()).ids
+        ids += [self.tokenizer.token_to_id(one) for one in answer or []]
+        with torch.inference_mode():
+            last = self.model(torch.tensor([ids])).logits[0, -1]
+        return last[[self.end, *self.emoji_ids]]
+
+    def greedy(self, text: str, max_emoji: int) -> str:
+        answer: list[str] = []
+        while len(answer) < max_emoji:
+            logits = self.logits(text, answer)
+            best = int(logits.argmax()) if answer else int(logits[1:].argmax()) + 1
+            if best == 0:
+                break
+            answer.append(EMOJI[best - 1])
+        return "".join(answer)
+
+
+# rank
+
+
+def test_probabilities_are_those_of_plain_gpt2_over_all_emoji(
+    generator: EmojiGenerator, plain: Plain
+) -> None:
+    ranked = generator.rank(TEXTS, top_k=len(EMOJI))
+    for text, row in zip(TEXTS, ranked, strict=True):
+        assert sum(p for _, p in row) == pytest.approx(1, abs=1e-4)
+        assert [p for _, p in row] == sorted((p for _, p in row), reverse=True)
+        wanted = dict(zip(EMOJI, plain.logits(text)[1:].softmax(0).tolist(), strict=True))
+        assert dict(row) == pytest.approx(wanted, rel=1e-3)
+        assert row[0][0] == max(wanted, key=wanted.__getitem__)
+
+
+def test_top_k_cuts(generator: EmojiGenerator) -> None:
+    assert generator.rank(["pizza"]) == generator.rank(["pizza"], top_k=5)
+    assert generator.rank(["pizza"], top_k=9)[0][:2] == generator.rank(["pizza"], top_k=2)[0]
+
+
+def test_rank_does_not_depend_on_the_batch(generator: EmojiGenerator) -> None:
+    alone = [generator.rank([text], top_k=9)[0] for text in TEXTS]
+    for size in (1, 2, 64):
+        for row, wanted in zip(generator.rank(TEXTS, 9, batch_size=size), alone, strict=True):
+            assert [e for e, _ in row] == [e for e, _ in wanted]
+            assert [p for _, p in row] == pytest.approx([p for _, p in wanted], rel=1e-4)
+
+
+def test_no_texts(generator: EmojiGenerator) -> None:
+    assert generator.rank([]) == []
+    assert generator.generate([]) == []
+
+
+def test_texts_are_normalised_as_in_training(generator: EmojiGenerator) -> None:
+    assert generator.rank(["  PIZZA\t“pie” "]) == generator.rank(['pizza "pie"'])
+
+
+# generate
+
+
+@pytest.mark.parametrize("max_emoji", [1, 2, 6])
+def test_greedy_is_step_by_step_recomputation(
+    generator: EmojiGenerator, plain: Plain, max_emoji: int
+) -> None:
+    wanted = [plain.greedy(text, max_emoji) for text in TEXTS]
+    assert generator.generate(TEXTS, max_emoji=max_emoji) == wanted
+    assert generator.generate(TEXTS, max_emoji=max_emoji, batch_size=2) == wanted
+
+
+class EndsAfter:
+    """A chooser that takes a given candidate at each step: 0 is the end of text."""
+
+    def __init__(self, steps: list[list[int]]) -> None:
+        self.steps = iter(steps)
+
+    def __call__(self, logits_BV: Tensor) -> Tensor:
+        return torch.tensor(next(self.steps))
+
+
+def test_a_row_that_ended_gets_no_more_emoji(
+    generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [[1, 2, 3], [0, 5, 6], [7, 0, 8], [9, 9, 0], [9, 9, 9]]
+    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
+    answers = generator.generate(["a", "b", "c"], max_emoji=5)
+    assert answers == [EMOJI[0], EMOJI[1] + EMOJI[4], EMOJI[2] + EMOJI[5] + EMOJI[7]]
+
+
+def test_an_answer_is_never_empty(trained_run: Path) -> None:
+    model = GPT2LMHeadModel.from_pretrained(trained_run / "model")
+    other = EmojiGenerator.from_pretrained(trained_run / "model", device="cpu")
+    with torch.no_grad():  # the end of text scores above everything, whatever came before
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.copy_(100 * model.transformer.wte.weight[50256])
+        model.transformer.wte.weight[50256] *= 100
+    generator = EmojiGenerator(model, other.tokenizer, "cpu")
+    for answer in generator.generate(TEXTS, max_emoji=4):
+        assert answer in EMOJI, "exactly one"
+    for answer in generator.generate(TEXTS, max_emoji=4, temperature=1.0, seed=0):
+        assert answer in EMOJI
+
+
+def test_a_seed_makes_sampling_repeatable(generator: EmojiGenerator) -> None:
+    def sample(seed: int | None) -> list[str]:
+        return generator.generate(TEXTS, max_emoji=4, temperature=1.0, seed=seed)
+
+    torch.manual_seed(0)
+    first, other = sample(7), sample(8)
+    torch.manual_seed(1)
+    assert sample(7) == first != other
+    assert sample(None) != sample(None)
+    state = torch.get_rng_state()
+    sample(7)
+    assert torch.equal(torch.get_rng_state(), state), "the caller's random state is left alone"
+
+
+def test_top_k_and_top_p_narrow_the_choice(generator: EmojiGenerator) -> None:
+    many = ["pizza"] * 300
+    likely = [emoji for emoji, _ in generator.rank(["pizza"], top_k=4)[0]]
+    sampled = generator.generate(many, temperature=1.0, top_k=4, seed=0)
+    assert {*sampled} == {*likely}
+    assert len({*generator.generate(many, temperature=1.0, seed=0)}) > 50
+    assert {*generator.generate(many, temperature=1.0, top_p=1e-6, seed=0)} == {likely[0]}
+    some = generator.rank(["pizza"], top_k=len(EMOJI))[0]
+    total, nucleus = 0.0, set()
+    for emoji, probability in some:  # the smallest set with at least this probability
+        if total >= 0.01:
+            break
+        nucleus.add(emoji)
+        total += probability
+    assert {*generator.generate(many, temperature=1.0, top_p=0.01, seed=0)} <= nucleus
+
+
+def test_temperature_sharpens(generator: EmojiGenerator) -> None:
+    many = ["pizza"] * 200
+    best = generator.rank(["pizza"], top_k=1)[0][0][0]
+
+    def share(temperature: float) -> float:
+        return generator.generate(many, temperature=temperature, seed=0).count(best) / 200
+
+    assert share(0) == share(1e-6) == 1
+    assert share(1e-6) > share(0.1) > share(2)
+
+
+def test_sampled_frequencies_are_the_ranked_probabilities(generator: EmojiGenerator) -> None:
+    """A chi-square over the 8 likeliest of a peaked distribution."""
+    n = 4000
+    top = generator.rank(["pizza"], top_k=8)[0]
+    weights = torch.tensor([p for _, p in top]).log().div(0.25).softmax(0)
+    sampled = generator.generate(["pizza"] * n, temperature=0.25, top_k=8, seed=0, batch_size=1000)
+    counts = torch.tensor([float(sampled.count(emoji)) for emoji, _ in top])
+    assert counts.sum() == n
+    chi_square = ((counts - n * weights) ** 2 / (n * weights)).sum()
+    assert chi_square < 24.3  # the 99.9 % point with 7 degrees of freedom
+
+
+def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave, thumb, smile = (EMOJI.index(one) + 1 for one in ("👋", "👍", "😀"))
+    steps = [[wave, smile], [thumb, wave]]
+    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
+    answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
+    assert answers == ["👋🏾👍🏾", "😀👋🏾"]
+
+
+# Where a model comes from
+
+
+def test_folder_run_folder_and_checkpoint_are_one_model(
+    generator: EmojiGenerator, trained_run: Path
+) -> None:
+    wanted = generator.rank(TEXTS)
+    (best,) = trained_run.glob("best-*.ckpt")
+    for name in (trained_run, str(trained_run), best, str(best)):
+        assert EmojiGenerator.from_pretrained(name, device="cpu").rank(TEXTS) == wanted, name
+
+
+def test_home_is_expanded(
+    generator: EmojiGenerator, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(trained_run.parent))
+    home = EmojiGenerator.from_pretrained(f"~/{trained_run.name}", device="cpu")
+    assert home.rank(["pizza"]) == generator.rank(["pizza"])
+
+
+def test_hub_id(hub: HubServer, generator: EmojiGenerator, trained_run: Path) -> None:
+    hub.add_repo("tester/emoji", trained_run / "model")
+    loaded = EmojiGenerator.from_pretrained("tester/emoji", device="cpu")
+    assert loaded.rank(TEXTS) == generator.rank(TEXTS)
+    assert hub.count("GET", "/tester/emoji/resolve/") > 0
+
+
+def test_a_name_that_the_hub_does_not_have(hub: HubServer) -> None:
+    with pytest.raises(UserError, match="--model: got 'tester/nothing'"):
+        EmojiGenerator.from_pretrained("tester/nothing")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "nowhere.ckpt", "~/nowhere/model"])
+def test_a_model_that_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match=r"--model: got .*nowhere") as caught:
+        EmojiGenerator.from_pretrained(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpt2_without_emoji_tokens(tiny_gpt2: Path) -> None:
+    with pytest.raises(UserError, match="without emoji tokens"):
+        EmojiGenerator.from_pretrained(tiny_gpt2)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--model: got"):
+        EmojiGenerator.from_pretrained(tmp_path)
+
+
+# Texts that are none, and others that nobody expects
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\t\n", "\x00\x01\x7f", "\ud83d", "fine \udc80"])
+def test_a_text_that_is_none(generator: EmojiGenerator, text: str) -> None:
+    for call in (generator.rank, generator.generate):
+        with pytest.raises(UserError, match="text 2: got") as caught:
+            call(["fine", text])
+        str(caught.value).encode()  # it can be printed
+
+
+def test_one_text_without_a_list(generator: EmojiGenerator) -> None:
+    for call in (generator.rank, generator.generate):
+        with pytest.raises(UserError, match="brackets"):
+            call("pizza")
+
+
+def test_ten_thousand_words_are_cut_and_said(
+    generator: EmojiGenerator, plain: Plain, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = " ".join(["pizza"] * 10_000)
+    with caplog.at_level(logging.WARNING):
+        ((best, *_),) = generator.rank([words], top_k=1)
+        (answer,) = generator.generate([words], max_emoji=3)
+    assert caplog.text.count("only the first") == 2
+    ids = plain.tokenizer.encode(words).ids
+    prompt = [*ids[:1023], ids[-1]]  # 1,024 positions, the last of them for <|emoji|>
+    with torch.inference_mode():
+        logits = plain.model(torch.tensor([prompt])).logits[0, -1, plain.emoji_ids]
+    assert best == (EMOJI[int(logits.argmax())], pytest.approx(float(logits.softmax(0).max())))
+    assert answer
+
+
+@pytest.mark.parametrize(
+    "text", ["🍕", "👍🏽👨‍👩‍👧", "\u200d", "<|endoftext|>", "<|emoji|>", "a" * 5000]
+)
+def test_unusual_texts_are_answered(generator: EmojiGenerator, text: str) -> None:
+    ((best, _), *_) = generator.rank([text])[0]
+    assert best in EMOJI
+    assert generator.generate([text])[0] == best
+
+
+@settings(max_examples=40)
+@given(text=st.text(st.characters(codec="utf-8"), max_size=30))
+def test_any_text_is_answered_or_refused(generator: EmojiGenerator, text: str) -> None:
+    try:
+        (answer,) = generator.generate([text])
+    except UserError:
+        (answer,) = generator.generate(["words"])
+        assert not any(c.isalnum() for c in text), "it holds words"
+    assert answer in EMOJI
+
+
+OUT_OF_RANGE: list[tuple[str, dict[str, object]]] = [
+    ("max_emoji", {"max_emoji": 0}),
+    ("max_emoji", {"max_emoji": 5000}),
+    ("temperature", {"temperature": -1.0}),
+    ("temperature", {"temperature": float("nan")}),
+    ("top_p", {"temperature": 1.0, "top_p": 0.0}),
+    ("top_p", {"temperature": 1.0, "top_p": 1.5}),
+    ("top_k", {"temperature": 1.0, "top_k": 0}),
+    ("skin_tone", {"skin_tone": "purple"}),
+    ("batch_size", {"batch_size": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OUT_OF_RANGE, ids=str)
+def test_options_out_of_range(
+    generator: EmojiGenerator, name: str, options: dict[str, object]
+) -> None:
+    with pytest.raises(UserError, match=f"--{name}: got"):
+        generator.generate(["pizza"], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, len(EMOJI) + 1])
+def test_rank_refuses_a_top_k(generator: EmojiGenerator, top_k: int) -> None:
+    with pytest.raises(UserError, match="--top_k: got"):
+        generator.rank(["pizza"], top_k=top_k)
+
+
+# generate_emoji
+
+
+def test_generate_emoji(generator: EmojiGenerator, trained_run: Path) -> None:
+    for path in (str(trained_run), str(trained_run / "model")):
+        assert generate_emoji("pizza", path) == generator.generate(["pizza"])[0]
+        answer = generate_emoji("pizza", path, max_emoji=3)
+        assert answer == generator.generate(["pizza"], max_emoji=3)[0]
+    with pytest.raises(UserError, match="text 1"):
+        generate_emoji(" ", str(trained_run))
+
+
+def test_generate_emoji_loads_once_and_again_when_the_model_changed(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    load = EmojiGenerator.from_pretrained.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type, name: str, device: str | None = None) -> EmojiGenerator:
+        loads.append(name)
+        return load(cls, name, device)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(EmojiGenerator, "from_pretrained", classmethod(counted))
+    run = tmp_path / "run"
+    shutil.copytree(trained_run / "model", run / "model")
+    before = generate_emoji("pizza", str(run))
+    assert generate_emoji("pizza", str(run)) == before
+    assert len(loads) == 1
+    model = GPT2LMHeadModel.from_pretrained(run / "model")
+    with torch.no_grad():  # another emoji now has the embedding of the best
+        emoji, other = (generator_id(run, one) for one in (before, "🧀"))
+        weight = model.transformer.wte.weight
+        weight[[emoji, other]] = weight[[other, emoji]].clone()
+    model.save_pretrained(run / "model")
+    assert generate_emoji("pizza", str(run)) == "🧀"
+    assert len(loads) == 2
+
+
+def generator_id(run: Path, emoji: str) -> int:
+    added = json.loads((run / "model" / "tokenizer.json").read_text(encoding="utf-8"))
+    return int(next(t["id"] for t in added["added_tokens"] if t["content"] == emoji))
+
+
+def test_generate_emoji_loads_a_checkpoint_again_when_it_changed(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    path = shutil.copy(trained_run / "last.ckpt", tmp_path / "one.ckpt")
+    before = generate_emoji("pizza", str(path))
+    content = torch.load(path, weights_only=True)
+    weight = content["state_dict"]["model.transformer.wte.weight"]
+    emoji, other = (generator_id(trained_run, one) for one in (before, "🧀"))
+    weight[[emoji, other]] = weight[[other, emoji]].clone()
+    torch.save(content, path)
+    assert generate_emoji("pizza", str(path)) == "🧀"
+
+
+# The command line
+
+
+@dataclass
+class Answer:
+    """What a command line left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    def error(self) -> str:
+        assert self.status == 2, self
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: ")
+        assert not self.out
+        return lines[0]
+
+
+class Generate:
+    """Call ``emoji_gpt2.generate_cli.main`` in this process."""
+
+    def __init__(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.model = str(run)
+        self._capsys = capsys
+
+    def __call__(self, *words: str | Path, model: str | None = None) -> Answer:
+        self._capsys.readouterr()
+        try:
+            generate_cli.main([*map(str, words), "--model", model or self.model])
+            status = 0
+        except SystemExit as error:
+            status = int(error.code or 0)
+        return Answer(status, *self._capsys.readouterr())
+
+
+@pytest.fixture
+def command(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> Generate:
+    return Generate(trained_run, capsys)
+
+
+def test_one_text_prints_a_ranking(command: Generate, generator: EmojiGenerator) -> None:
+    answer = command("pizza", "--top_k", "3")
+    assert answer.status == 0, answer.err
+    wanted = [f"{emoji}  {p:.3f}" for emoji, p in generator.rank(["pizza"], top_k=3)[0]]
+    assert answer.out.splitlines() == wanted
+
+
+def test_several_texts_print_a_line_each(command: Generate, generator: EmojiGenerator) -> None:
+    wanted = [f"{e}\t{t}" for e, t in zip(generator.generate(TEXTS), TEXTS, strict=True)]
+    assert command(*TEXTS).out.splitlines() == wanted
+    answer = command("pizza", "--max_emoji", "3", "--temperature", "1", "--seed", "5")
+    (sampled,) = generator.generate(["pizza"], max_emoji=3, temperature=1.0, seed=5)
+    assert answer.out == f"{sampled}\tpizza\n"
+
+
+def test_standard_input(command: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("pizza\n\n  \ncat\n"))
+    assert command().out == command("pizza", "cat").out
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert "texts: got none" in command().error()
+
+
+def test_json(command: Generate, generator: EmojiGenerator) -> None:
+    answer = command("--json", *TEXTS, "--top_k", "2", "--max_emoji", "2")
+    records = [json.loads(line) for line in answer.out.splitlines()]
+    assert [record["text"] for record in records] == TEXTS
+    assert [record["emoji"] for record in records] == generator.generate(TEXTS, max_emoji=2)
+    for record, row in zip(records, generator.rank(TEXTS, top_k=2), strict=True):
+        assert [e for e, _ in record["ranked"]] == [e for e, _ in row]
+        assert [p for _, p in record["ranked"]] == pytest.approx([p for _, p in row], abs=1e-6)
+    assert generator.generate(TEXTS, max_emoji=2)[0] in answer.out, "emoji are not escaped"
+
+
+def test_skin_tones_on_the_command_line(command: Generate) -> None:
+    every = [*("pizza",), "--top_k", str(len(EMOJI)), "--json"]
+    (plain,), (toned,) = (
+        [json.loads(line)["ranked"] for line in command(*words).out.splitlines()]
+        for words in (every, [*every, "--skin_tone", "dark"])
+    )
+    changed = {a: b for (a, _), (b, _) in zip(plain, toned, strict=True) if a != b}
+    assert changed["👋"] == "👋🏿"
+    assert "😀" not in changed
+
+
+def test_a_table_becomes_a_table(
+    command: Generate, generator: EmojiGenerator, tmp_path: Path
+) -> None:
+    texts = ["pizza", "", "so, “happy”", "   ", "cat", "two\nlines"]
+    table = tmp_path / "texts.csv"
+    rows = ['"' + text + '"' for text in texts]
+    table.write_text("\n".join(["description", *rows]) + "\n", encoding="utf-8")
+    out = tmp_path / "out.csv"
+    answer = command("--input", table, "--output", out, "--batch_size", "2")
+    assert answer.status == 0, answer.err
+    assert "6 texts" in answer.out
+    assert "2 empty" in answer.out
+    found = read_csv(out)
+    assert [row["text"] for row in found] == texts
+    for row in found:
+        if row["text"].strip():
+            ((emoji, probability),) = generator.rank([row["text"]], top_k=1)[0]
+            assert row["emoji"] == emoji
+            assert float(row["probability"]) == pytest.approx(probability, abs=1e-4)
+        else:
+            assert (row["emoji"], row["probability"]) == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "texts.csv"]
+
+
+def test_a_column_by_name(command: Generate, tmp_path: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("text,other\npizza,cat\n", encoding="utf-8")
+    assert command("--input", table, "--text_column", "other").out == command("cat").out
+    assert "nothing" in command("--input", table, "--text_column", "nothing").error()
+
+
+def test_an_output_that_exists(command: Generate, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("mine", encoding="utf-8")
+    assert "which exists" in command("pizza", "--output", tmp_path / "out.csv").error()
+    assert contents(tmp_path) == {"out.csv": b"mine"}
+
+
+def test_a_failure_leaves_no_half_written_output(
+    command: Generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EmojiGenerator, "rank", fail)
+    assert "No space" in command("pizza", "--output", tmp_path / "out.csv").error()
+    assert not list(tmp_path.iterdir())
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "an abbreviation": (["pizza", "--max", "3"], "--max"),
+    "an unknown flag": (["pizza", "--emoji", "3"], "--emoji"),
+    "a wrong type": (["pizza", "--top_k", "many"], "--top_k"),
+    "a wrong tone": (["pizza", "--skin_tone", "purple"], "--skin_tone"),
+    "no top_k": (["pizza", "--top_k", "0"], "--top_k: got 0"),
+    "no batch": (["pizza", "--batch_size", "0"], "--batch_size: got 0"),
+    "a cold temperature": (["pizza", "--temperature", "-1"], "--temperature: got -1"),
+    "an empty text": ([" "], "text 1"),
+    "two kinds of texts": (["pizza", "--input", "x.csv"], "--input"),
+    "a missing table": (["--input", "nowhere.csv"], "nowhere.csv"),
+    "a missing folder": (["pizza", "--output", "nowhere/out.csv"], "nowhere"),
+    "a device that is none": (["pizza", "--device", "bogus"], "bogus"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(command: Generate, mistake: str) -> None:
+    words, said = MISTAKES[mistake]
+    assert said in command(*words).error()
+
+
+def test_a_bad_model(command: Generate, tiny_gpt2: Path, tmp_path: Path) -> None:
+    assert "without emoji tokens" in command("pizza", model=str(tiny_gpt2)).error()
+    for name in ("nowhere", str(tmp_path), "nowhere.ckpt"):
+        assert "--model: got" in command("pizza", model=name).error()
+    (tmp_path / "bad.ckpt").write_bytes(b"PK\x03\x04")
+    assert "bad.ckpt" in command("pizza", model=str(tmp_path / "bad.ckpt")).error()
+
+
+def start(run: Path | str, *words: str, **more: object) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "emoji_gpt2.generate", "--model", str(run), *words]
+    pipe = subprocess.PIPE
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        **{"env": env} | more,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.slow
+def test_a_broken_pipe_is_no_error(trained_run: Path) -> None:
+    process = start(trained_run, *[f"text {i}" for i in range(3000)], "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None  # communicate() would read it
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert not err
+
+
+@pytest.mark.slow
+def test_standard_input_that_is_not_utf8(trained_run: Path) -> None:
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as in the locale en_US.UTF-8
+    process = start(trained_run, env=env)
+    _, err = process.communicate(b"caf\xe9\n", timeout=60)
+    assert process.returncode == 2
+    assert err.startswith(b"error: ")
+    assert err.count(b"\n") == 1, err.decode()
+
+
+@pytest.mark.slow
+def test_the_hub_from_a_process(
+    trained_run: Path, generator: EmojiGenerator, tmp_path: Path
+) -> None:
+    with HubServer() as hub:
+        hub.add_repo("tester/emoji", trained_run / "model")
+        process = start("tester/emoji", "pizza", "--top_k", "1", env=hub.env(tmp_path))
+        out, err = process.communicate(timeout=60)
+    ((emoji, probability),) = generator.rank(["pizza"], top_k=1)[0]
+    assert out.decode() == f"{emoji}  {probability:.3f}\n", err.decode()
+    assert not err
