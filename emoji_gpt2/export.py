@@ -7,7 +7,6 @@
 tokenizer appends ``<|emoji|>`` to a prompt by itself.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def save_transformers_folder(
         tokenizer.save_pretrained(aside)
         (aside / "README.md").write_text(CARD.format(name=folder.name), encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.replace(Path(parent) / "old")  # goes with the temporary folder
         aside.replace(folder)
 
 

@@ -57,6 +57,7 @@ def fine_tune_gpt2(
         callbacks=run_callbacks(folder, BestCheckpoint()),
         devices=1,
         use_distributed_sampler=False,
+        log_every_n_steps=10,
     )
     with warnings.catch_warnings():  # the folder is claimed: nothing of another run is in it
         warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not")

@@ -30,6 +30,17 @@ def check_access(repo_id: str) -> None:
 
 
 def push_folder(folder: Path, repo_id: str) -> str:
-    """Upload the folder in one commit and return the repository's address."""
-    commit = HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+    """Upload the folder in one commit and return the repository's address.
+
+    Raises:
+        UserError: the upload failed; the folder is still there.
+    """
+    try:
+        commit = HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+    except (HfHubHTTPError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"hub_model_name: got {repo_id!r}, whose upload failed ({reason}); the model is in "
+            f"{str(folder)!r}: push it with `hf upload {repo_id} {folder}`"
+        ) from error
     return str(commit.repo_url)

@@ -3,6 +3,10 @@ r"""One way to write a description, the same in training and in use.
     >>> normalize_text("  “Birthday”\tCake ")
     '"birthday" cake'
 
+Lower case, since people write capitals where the table has none: a model trained on names and
+keywords in lower case found the right emoji of 2,529 English sentences first in 5.5 % when these
+were lowered and in 2.7 % when not (``tests/benchmarks/results``).
+
 NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
 """
 

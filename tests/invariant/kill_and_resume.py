@@ -70,27 +70,35 @@ def start(words: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def finish(words: list[str]) -> None:
-    """Run to the end.
+def finish(words: list[str], folder: Path) -> float:
+    """Run to the end and return the seconds from the first checkpoint on.
 
     Raises:
         RuntimeError: it failed; with its output.
     """
     process = start(words)
+    wait_for_checkpoint(process, folder)
+    began = time.monotonic()
     output, _ = process.communicate(timeout=600)
     if process.returncode:
         raise RuntimeError(output.decode()[-3000:])
+    return time.monotonic() - began
+
+
+def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Return when last.ckpt is there, or the process has ended."""
+    while process.poll() is None and not (folder / "last.ckpt").exists():
+        time.sleep(0.01)
 
 
 def kill_after_first_checkpoint(words: list[str], output: Path, delay: float) -> bool:
     """SIGKILL a run ``delay`` seconds after it wrote last.ckpt; tell whether it still ran then."""
     process = start(words)
     assert process.stdout is not None
-    while process.poll() is None and not (output / "last.ckpt").exists():
-        time.sleep(0.01)
+    wait_for_checkpoint(process, output)
     time.sleep(delay)
-    running = process.poll() is None
-    if running:
+    running = process.poll() is None and not (output / "model").exists()
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.stdout.close()
     process.wait()
@@ -113,17 +121,15 @@ def check(runs: int, steps: int, devices: int, seed: int = 0) -> tuple[int, int]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder)
-        began = time.monotonic()
-        finish(command(data, folder / "whole", steps, devices))
-        duration = time.monotonic() - began
+        duration = finish(command(data, folder / "whole", steps, devices), folder / "whole")
         wanted = fingerprint(folder / "whole")
         killed = equal = 0
         for number in range(runs):
             output = folder / f"run{number}"
             words = command(data, output, steps, devices)
-            killed += kill_after_first_checkpoint(words, output, rng.uniform(0, duration / 3))
+            killed += kill_after_first_checkpoint(words, output, rng.uniform(0, duration * 0.8))
             if not (output / "model").exists():
-                finish([*words, "--ckpt_path", "last"])
+                finish([*words, "--ckpt_path", "last"], output)
             same = fingerprint(output) == wanted
             equal += same
             print(f"run {number}: {'equal' if same else 'DIFFERENT'}", flush=True)
