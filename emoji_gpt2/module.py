@@ -254,9 +254,10 @@ class EmojiGPT2(LightningModule):
     def on_train_start(self) -> None:
         """Go on with the learning rate asked for, not the checkpoint's, if they differ."""
         self._step_nats = self._step_tokens = 0.0  # an interrupted fit may have left some
-        if self._stored_learning_rate is None:
+        stored, self._stored_learning_rate = self._stored_learning_rate, None
+        if stored is None or self.trainer.ckpt_path is None:  # a new run of loaded weights
             return
-        ratio = self.hparams["learning_rate"] / self._stored_learning_rate
+        ratio = self.hparams["learning_rate"] / stored
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group.update(

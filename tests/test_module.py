@@ -494,6 +494,24 @@ def test_a_run_goes_on_from_a_checkpoint(checkpoint: Checkpoint, tmp_path: Path)
         assert 0 <= moved < 0.05  # it went on from the stored weights
 
 
+def test_loaded_weights_start_a_new_run_at_the_learning_rate_given(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """Only a run that goes on has a schedule to bring to another rate."""
+    model = EmojiGPT2.load_from_checkpoint(checkpoint[0], warmup_steps=0)
+    assert model.hparams["learning_rate"] != 0.5
+    model.hparams["learning_rate"] = 0.5
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer = make_trainer(tmp_path, max_steps=1, callbacks=[Watch()])
+    trainer.fit(model, loader(make_rows(8), 8))
+    assert seen == [0.5]
+
+
 class Foreign(LightningModule):
     def __init__(self) -> None:
         super().__init__()
