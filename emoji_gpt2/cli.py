@@ -66,7 +66,7 @@ class SaveRunConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             config = self.config.clone()
             config.pop("ckpt_path", None)
-            folder = Path(config["output_dir"])
+            folder = Path(config["output_dir"]).expanduser()
             self.parser.save(config, folder / CONFIG, skip_none=False, overwrite=True)
 
 
@@ -114,6 +114,10 @@ class EmojiCLI(LightningCLI):
     def _options(self) -> Any:
         return self.config[self.config.subcommand]
 
+    @property
+    def _folder(self) -> Path:
+        return Path(self._options.output_dir).expanduser()
+
     def _parse_ckpt_path(self) -> None:
         """Take the model of a checkpoint, and its hyper-parameters where no flag gives another."""
         options = self._options
@@ -121,7 +125,7 @@ class EmojiCLI(LightningCLI):
             if self.config.subcommand != "fit" and not options.model.pretrained:
                 raise UserError("--ckpt_path: got none, wanted a checkpoint file, last or best")
             return
-        options.ckpt_path = find_checkpoint(Path(options.output_dir), options.ckpt_path)
+        options.ckpt_path = find_checkpoint(self._folder, options.ckpt_path)
         stored = read_checkpoint(options.ckpt_path)["hyper_parameters"]
         for name, value in stored.items():
             given = options.model.get(name, value)
@@ -143,9 +147,9 @@ class EmojiCLI(LightningCLI):
         options = self._options
         if self.config.subcommand == "fit" and _on_rank_zero():
             _check_before_training(options)
-            folder = Path(options.output_dir).expanduser()
             ckpt_path = options.get("ckpt_path") or ""
-            claim(folder, resuming=Path(ckpt_path).parent.resolve() == folder.resolve())
+            ours = Path(ckpt_path).parent.resolve() == self._folder.resolve()
+            claim(self._folder, resuming=bool(ckpt_path) and ours)
 
     def before_fit(self) -> None:
         """Read the data before other processes are started: a mistake in it is then said once."""
@@ -154,8 +158,7 @@ class EmojiCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer whose loggers and callbacks write into the output folder."""
-        options = self._options
-        folder = Path(options.output_dir).expanduser()
+        folder = self._folder
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         fitting = self.config.subcommand == "fit"
         if config["default_root_dir"] is None:

@@ -648,3 +648,15 @@ def test_a_token_that_cannot_push_is_refused_before_training(
     assert "\n" not in str(caught.value)
     assert not run_files(tmp_path / "out")
     assert "models/tester/emoji" not in hub.repos
+
+
+def test_output_dir_may_begin_with_a_tilde(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run = cli("--trainer.max_epochs=1", "--output_dir=~/run")
+    assert run.status == 0, run.stderr
+    assert (tmp_path / "home" / "run" / "config.yaml").is_file()
+    run = cli("--trainer.max_epochs=2", "--output_dir=~/run", "--ckpt_path=last")
+    assert run.status == 0, run.stderr
+    assert load(tmp_path / "home" / "run" / "last.ckpt")["epoch"] == 1
