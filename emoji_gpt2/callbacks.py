@@ -4,11 +4,13 @@ Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out"), ExportBest("out
 """
 
 import signal
+import threading
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
@@ -168,7 +170,8 @@ def _best_checkpoint(trainer: Trainer) -> str | None:
 class StopOnSignal(Callback):
     """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
 
-    A second signal kills at once. On SLURM with requeueing, SIGTERM is left to Lightning.
+    A second signal kills at once. On SLURM, SIGTERM is left to Lightning, which may requeue a job.
+    Outside the main thread, where Python allows no handlers, nothing is done.
 
     Args:
         dirpath: Where last.ckpt is written.
@@ -183,7 +186,10 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would stop in the middle of a step."""
         self._step = trainer.global_step
-        for number in (signal.SIGINT, signal.SIGTERM):
+        if threading.current_thread() is not threading.main_thread():
+            return
+        numbers = [signal.SIGINT] if SLURMEnvironment.detect() else [signal.SIGINT, signal.SIGTERM]
+        for number in numbers:
             self._before[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

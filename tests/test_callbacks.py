@@ -1,0 +1,40 @@
+"""Callbacks where the command line's own tests do not reach."""
+
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emoji_gpt2.callbacks import StopOnSignal
+
+
+def handlers_after_start() -> tuple[Any, Any]:
+    """Return whether SIGINT and SIGTERM are the callback's while it is on; give them back."""
+    callback = StopOnSignal("nowhere")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    trainer: Any = SimpleNamespace(global_step=0)
+    callback.on_train_start(trainer, None)  # type: ignore[arg-type]
+    during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    callback.teardown(trainer, None, "fit")  # type: ignore[arg-type]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    return tuple(now != then for now, then in zip(during, before, strict=True))
+
+
+def test_both_signals_are_taken_over_and_given_back() -> None:
+    assert handlers_after_start() == (True, True)
+
+
+def test_slurm_keeps_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
+    assert handlers_after_start() == (True, False)
+
+
+def test_outside_the_main_thread_signals_are_left_alone() -> None:
+    found = []
+    thread = threading.Thread(target=lambda: found.append(handlers_after_start()))
+    thread.start()
+    thread.join()
+    assert found == [(False, False)]
