@@ -47,6 +47,12 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Report") -> None:
+        """Count what another part of the same source gave."""
+        self.rows_read += other.rows_read
+        self.dropped += other.dropped
+        self.noted += other.noted
+
     def summary(self, kept: int, emoji: int) -> str:
         """Return one line: what was read, kept, merged, dropped and noted."""
         merged = self.rows_read - self.dropped.total() - kept
@@ -78,15 +84,14 @@ def read_examples(
             continue
         if codes and not _codepoints_agree(codes, cell, table):
             report.noted["codepoints contradict the emoji (the emoji column was believed)"] += 1
-        if table.residue(cell):
+        if "".join(emoji) != cell and table.residue(cell):
             report.noted["text or unknown emoji beside the emoji (ignored)"] += 1
         examples.append(example)
     return examples
 
 
 def _emoji_of(cell: str, table: EmojiTable, skin_tones: SkinTones) -> tuple[str, ...]:
-    whole = table.canonical(cell)
-    emoji = [whole] if whole else table.split(cell)
+    emoji = table.split(cell)
     if skin_tones == "drop":
         emoji = [table.base(e) for e in emoji]
     return tuple(emoji)

@@ -10,25 +10,21 @@ import hashlib
 import json
 import logging
 import math
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from transformers import GPT2Tokenizer
 
+from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for, text_hash
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.examples import (
-    Report,
-    SkinTones,
-    keyword_examples,
-    name_examples,
-    read_examples,
-)
+from emoji_gpt2.examples import Example, Report, SkinTones, keyword_examples, name_examples
 from emoji_gpt2.resources import read_text
-from emoji_gpt2.rows import SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector, text_hash
+from emoji_gpt2.rows import SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
 from emoji_gpt2.sources import Source, open_source
 from emoji_gpt2.splits import MAX_HELD_OUT, Array, TextIndex
-from emoji_gpt2.store import Split, StoreWriter, is_whole
+from emoji_gpt2.store import Split, StoreWriter, is_whole, only_writer
 from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
@@ -36,7 +32,6 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raise it when the same recipe would give other rows."""
-CHUNK = 65_536
 KEYWORDS_HELD_OUT = 0.2
 """Share of the built-in keywords held out in each split when the source has no text to spare."""
 
@@ -94,17 +89,21 @@ class Recipe:
         folder = self.folder(sources, tokenizer, cache_dir)
         if is_whole(folder):
             return folder
-        if folder.exists():
-            log.warning("the cache %s is truncated or foreign: it is written again", folder)
-        try:
-            unfinished = StoreWriter(folder)
-        except OSError as error:
-            raise UserError(
-                f"--data.cache_dir: got {str(cache_dir)!r}: {error.strerror}; "
-                "give a folder that can be written"
-            ) from error
-        with unfinished as writer:
-            Preparation(self, RowCollector(writer, tokenizer, self.max_length)).run(sources)
+        encoder = RowEncoder(tokenizer, self.skin_tones, self.max_length)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(only_writer(folder))
+                if is_whole(folder):  # written by another process meanwhile
+                    return folder
+                if folder.exists():
+                    log.warning("the cache %s is truncated or foreign: it is written again", folder)
+                writer = stack.enter_context(StoreWriter(folder, encoder.dtype))
+            except OSError as error:
+                raise UserError(
+                    f"--data.cache_dir: got {str(cache_dir)!r}: {error.strerror}; "
+                    "give a folder that can be written"
+                ) from error
+            Preparation(self, encoder, RowCollector(writer)).run(sources)
         return folder
 
 
@@ -113,11 +112,13 @@ class Preparation:
 
     Args:
         recipe: What to write.
+        encoder: Makes rows of examples.
         rows: Where the rows are collected.
     """
 
-    def __init__(self, recipe: Recipe, rows: RowCollector) -> None:
+    def __init__(self, recipe: Recipe, encoder: RowEncoder, rows: RowCollector) -> None:
         self.recipe = recipe
+        self.encoder = encoder
         self.rows = rows
         self.table = EmojiTable.builtin()
         self.reports: dict[int, Report] = {}
@@ -132,9 +133,9 @@ class Preparation:
 
     def _add_source(self, role: int, source: Source) -> None:
         report = self.reports[role] = Report(source.path.name)
-        for chunk in source.chunks(CHUNK):
-            examples = read_examples(chunk, self.table, self.recipe.skin_tones, report)
-            self.rows.add(role, examples, report)
+        for rows in encoded_chunks(source, self.encoder, processes_for(source)):
+            report.add(rows.report)
+            self.rows.add(role, rows)
         if not self.rows.count(role):
             argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
@@ -147,11 +148,14 @@ class Preparation:
     def _add_builtin(self) -> None:
         report = self.reports[TRAIN] = Report("built-in names")
         names = name_examples(self.table, self.recipe.skin_tones, report)
-        self.rows.add(TRAIN, names, report)
+        self._add_examples(TRAIN, names, report)
         report = self.reports[SPLIT] = Report("built-in keywords")
         texts = {example.text for example in names}
         examples = keyword_examples(self.table, self.table, texts, report)
-        self.rows.add(SPLIT, examples, report)
+        self._add_examples(SPLIT, examples, report)
+
+    def _add_examples(self, role: int, examples: list[Example], report: Report) -> None:
+        self.rows.add(role, self.encoder.examples(examples, report))
 
     def _finish(self, sources: dict[int, Source]) -> None:
         training = self.rows.index(TRAIN, SPLIT)
@@ -192,8 +196,8 @@ class Preparation:
 
     def _add_held_out_keywords(self, training: TextIndex, sources: dict[int, Source]) -> None:
         """Validate on built-in keywords of the source's emoji, none of them a training text."""
-        seen = set(training.pair_token.tolist())
-        emoji = [e for e in self.table if self.rows.emoji_ids[e] in seen]
+        seen = set(np.unique(training.pair_token).tolist())
+        emoji = [e for e in self.table if self.encoder.emoji_ids[e] in seen]
         report = Report("built-in keywords")
         texts = HashedTexts(training.hashes)
         examples = sorted(
@@ -209,7 +213,7 @@ class Preparation:
             ours = self.reports[role] = Report(f"built-in keywords for {name}")
             part = [example for example in examples if example.text in chosen]
             ours.rows_read = len(part)
-            self.rows.add(role, part, ours)
+            self._add_examples(role, part, ours)
 
     def _summary(self, role: int) -> str:
         kept = self.rows.index(role)

@@ -1,28 +1,17 @@
-"""Collect tokenized rows while a store is written: tokens to disk, hashes and roles in memory.
+"""Collect encoded rows while a store is written: tokens to disk, hashes and roles in memory.
 
-The hashes, 64 bits of BLAKE2b, stand for texts and whole examples when these are compared: 17 bytes
-a row, whatever its length. Two of ten million texts collide with a probability of 3e-6.
+The hashes stand for texts and whole examples when these are compared: 17 bytes a row, whatever its
+length. Two of ten million texts collide with a probability of 3e-6.
 """
 
-import hashlib
-from collections.abc import Sequence
-
 import numpy as np
-from transformers import GPT2Tokenizer
 
-from emoji_gpt2.examples import Example, Report
-from emoji_gpt2.splits import Array, TextIndex
+from emoji_gpt2.encode import EncodedRows, text_hash
+from emoji_gpt2.splits import Array, TextIndex, packed_pairs
 from emoji_gpt2.store import StoreWriter
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, eos_id, token_id, token_ids
 
 TRAIN, SPLIT, VAL, TEST = range(4)
 """What a row is for: training only, training or being held out, validation only, test only."""
-
-
-def text_hash(text: str) -> int:
-    """Return 64 bits of BLAKE2b of a normalised text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 class HashedTexts:
@@ -42,75 +31,57 @@ class HashedTexts:
 
 
 class RowCollector:
-    """Tokenize examples, write them, and remember what the splits need to know.
+    """Write encoded rows, and remember what the splits need to know.
 
     Args:
         writer: Where the token ids go.
-        tokenizer: With emoji tokens.
-        max_length: Tokens of a whole row at most: text, ``<|emoji|>``, emoji and end of text.
     """
 
-    def __init__(self, writer: StoreWriter, tokenizer: GPT2Tokenizer, max_length: int) -> None:
+    def __init__(self, writer: StoreWriter) -> None:
         self.writer = writer
-        self.max_length = max_length
-        self.tokenizer = tokenizer
-        table = EmojiTable.builtin()
-        self.emoji_ids = dict(zip(table, token_ids(tokenizer, table), strict=True))
-        self._end_of_prompt = token_id(tokenizer, EMOJI_TOKEN)
-        self._end_of_text = eos_id(tokenizer)
-        self._hashes: list[Array] = [np.empty((0, 2), dtype=np.uint64)]
-        self._roles: list[Array] = [np.empty(0, dtype=np.uint8)]
+        self._texts: list[Array] = [np.empty(0, np.uint64)]
+        self._wholes: list[Array] = [np.empty(0, np.uint64)]
+        self._roles: list[Array] = [np.empty(0, np.uint8)]
+        self._indices: dict[tuple[int, ...], TextIndex] = {}
 
     @property
     def role(self) -> Array:
         """What each row is for, ``[rows]``."""
-        self._roles = [np.concatenate(self._roles)]
-        return self._roles[0]
+        return _joined(self._roles)
 
     def count(self, role: int) -> int:
         """Return how many rows have ``role``."""
         return int((self.role == role).sum())
 
-    def add(self, role: int, examples: Sequence[Example], report: Report) -> None:
-        """Tokenize and write examples; what has to be cut is counted in ``report``."""
-        hashes = [(text_hash(e.text), text_hash(f"{e.text}\0{e.emoji}")) for e in examples]
-        self._hashes.append(np.array(hashes, dtype=np.uint64).reshape(-1, 2))
-        self._roles.append(np.full(len(examples), role, dtype=np.uint8))
-        rows, n_prompt = [], []
-        all_ids = encode_texts(self.tokenizer, [e.text for e in examples])
-        for example, ids in zip(examples, all_ids, strict=True):
-            prompt, emoji = self._fit(ids, [self.emoji_ids[e] for e in example.emoji], report)
-            n_prompt.append(len(prompt))
-            rows.append([*prompt, *emoji, self._end_of_text])
-        self.writer.add(rows, n_prompt)
-
-    def _fit(
-        self, text: list[int], emoji: list[int], report: Report
-    ) -> tuple[list[int], list[int]]:
-        """Cut emoji beyond half of ``max_length``, then the text to what is left, and count."""
-        most_emoji = self.max_length // 2 - 1
-        if len(emoji) > most_emoji:
-            report.noted[f"more than {most_emoji} emoji (cut: max_length {self.max_length})"] += 1
-            emoji = emoji[:most_emoji]
-        room = self.max_length - len(emoji) - 2
-        if len(text) > room:
-            report.noted[f"text longer than max_length {self.max_length} (cut)"] += 1
-            text = text[:room]
-        return [*text, self._end_of_prompt], emoji
+    def add(self, role: int, rows: EncodedRows) -> None:
+        """Write rows."""
+        self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
+        self._texts.append(rows.text_hashes)
+        self._wholes.append(rows.example_hashes)
+        self._roles.append(np.full(len(rows.lengths), role, dtype=np.uint8))
+        self._indices = {}
 
     def index(self, *roles: int) -> TextIndex:
         """Return the rows of these roles grouped by text, repeated examples left out."""
-        self._hashes = [np.concatenate(self._hashes)]
-        hashes = self._hashes[0]
-        rows = np.flatnonzero(np.isin(self.role, roles))
-        _, first = np.unique(hashes[rows, 1], return_index=True)
-        return TextIndex.build(rows[np.sort(first)], hashes[:, 0], *self._emoji_tokens())
+        present = tuple(role for role in roles if self.count(role))
+        if present not in self._indices:
+            rows = np.flatnonzero(np.isin(self.role, present)).astype(np.uint32)
+            rows = rows[_first_of_each(_joined(self._wholes)[rows])]
+            hashes, text_of_row = np.unique(_joined(self._texts)[rows], return_inverse=True)
+            text_of_row = text_of_row.astype(np.uint32)
+            pairs = packed_pairs(rows, text_of_row, *self.writer.flush())
+            self._indices[present] = TextIndex(rows, hashes, text_of_row, pairs)
+        return self._indices[present]
 
-    def _emoji_tokens(self) -> tuple[Array, Array]:
-        """Return for each emoji of all rows its row and its token."""
-        ids, lengths, n_prompt = self.writer.flush()
-        n_emoji = lengths.astype(np.int64) - n_prompt - 1
-        ends = np.cumsum(lengths, dtype=np.int64) - 1
-        emoji_row = np.repeat(np.arange(len(lengths)), n_emoji)
-        last = np.cumsum(n_emoji)[emoji_row]
-        return emoji_row, ids[ends[emoji_row] - (last - np.arange(len(emoji_row)))]
+
+def _joined(parts: list[Array]) -> Array:
+    """Return the parts as one array, and keep only that in the list."""
+    if len(parts) > 1:
+        parts[:] = [np.concatenate(parts)]
+    return parts[0]
+
+
+def _first_of_each(values: Array) -> Array:
+    """Return where each distinct value first stands, ascending."""
+    _, first = np.unique(values, return_index=True)
+    return np.sort(first)

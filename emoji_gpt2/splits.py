@@ -3,7 +3,7 @@
 Held-out texts are never trained on, in any spelling that normalises to the same, and every emoji of
 a held-out text keeps at least one text in training: validation asks for new texts, known emoji.
 
-Shapes: R rows, T distinct texts, P distinct (text, emoji) pairs.
+Shapes: R rows, T distinct texts, P distinct (text, emoji) pairs. At most 30 bytes a row.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ Array = np.ndarray
 MAX_HELD_OUT = 10_000
 """Texts of a held-out split at most: enough for a standard error of half a point."""
 _MAX_TRIES_PER_TEXT = 20
+_ROWS_AT_ONCE = 1 << 20
 
 
 @dataclass
@@ -26,32 +27,23 @@ class TextIndex:
         rows: Row numbers, ``[R]``, ascending.
         hashes: The distinct texts' hashes, ascending, which is a random order, ``[T]``.
         text_of_row: Index into ``hashes`` of each row's text, ``[R]``.
-        pair_text: Index into ``hashes`` of each pair's text, ascending, ``[P]``.
-        pair_token: The pair's emoji token, ``[P]``.
+        pairs: ``text << 32 | emoji token`` of each pair, ascending, ``[P]``, by ``packed_pairs``.
     """
 
     rows: Array
     hashes: Array
     text_of_row: Array
-    pair_text: Array
-    pair_token: Array
+    pairs: Array
 
-    @classmethod
-    def build(
-        cls, rows: Array, text_hash: Array, emoji_row: Array, emoji_token: Array
-    ) -> "TextIndex":
-        """Index ``rows`` (ascending); emoji ``emoji_token[i]`` stands in row ``emoji_row[i]``."""
-        hashes, text_of_row = np.unique(text_hash[rows], return_inverse=True)
-        ours = np.isin(emoji_row, rows, assume_unique=False)
-        texts = text_of_row[np.searchsorted(rows, emoji_row[ours])]
-        pairs = np.unique(texts.astype(np.int64) << 32 | emoji_token[ours].astype(np.int64))
-        return cls(rows, hashes, text_of_row, pairs >> 32, pairs & 0xFFFFFFFF)
+    @property
+    def pair_token(self) -> Array:
+        """The emoji token of each pair, ``[P]``."""
+        return (self.pairs & 0xFFFFFFFF).astype(np.uint32)
 
     def tokens_of(self, text: int) -> Array:
         """Return all emoji tokens that answer the text, over all of its rows."""
-        start, stop = np.searchsorted(self.pair_text, [text, text + 1])
-        tokens: Array = self.pair_token[start:stop]
-        return tokens
+        start, stop = np.searchsorted(self.pairs, [text << 32, text + 1 << 32])
+        return self.pairs[start:stop] & 0xFFFFFFFF
 
     def hold_out(self, wanted: int, allowed: Array) -> Array:
         """Return up to ``wanted`` texts that can be spared, in random order.
@@ -87,3 +79,34 @@ class TextIndex:
             seen.add(text)
         offsets = np.concatenate([[0], np.cumsum([len(a) for a in answers], dtype=np.int64)])
         return Split(rows, np.concatenate([np.empty(0, np.int64), *answers]), offsets)
+
+
+def packed_pairs(
+    rows: Array, text_of_row: Array, ids: Array, lengths: Array, n_prompt: Array
+) -> Array:
+    """Return ``text << 32 | token`` of each distinct emoji of a text, ascending, int64 ``[P]``.
+
+    Args:
+        rows: Row numbers, ``[R]``.
+        text_of_row: The text of each, ``[R]``.
+        ids: Token ids of all rows of the store, one after another.
+        lengths: Tokens of each row of the store: prompt, emoji and end of text.
+        n_prompt: How many of them are the prompt.
+    """
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    n_emoji = lengths[rows].astype(np.int64) - n_prompt[rows] - 1
+    pairs = np.empty(int(n_emoji.sum()), dtype=np.int64)
+    done = 0
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        first = starts[rows[part]] + n_prompt[rows[part]]
+        ends = np.cumsum(n_emoji[part])
+        row = np.repeat(np.arange(len(ends)), n_emoji[part])
+        place = np.arange(len(row)) - (ends - n_emoji[part])[row]
+        tokens = ids[first[row] + place].astype(np.int64)
+        pairs[done : done + len(row)] = text_of_row[part][row].astype(np.int64) << 32 | tokens
+        done += len(row)
+    pairs.sort()
+    new = np.ones(len(pairs), dtype=bool)
+    np.not_equal(pairs[1:], pairs[:-1], out=new[1:])
+    return pairs[new]

@@ -1,12 +1,12 @@
 """Tokenized rows on disk: flat arrays with offsets, written once, then memory-mapped by every rank.
 
     with StoreWriter(folder) as writer:          # written aside, renamed into place when whole
-        writer.add(rows_of_ids, prompt_lengths)
+        writer.add(ids, lengths, prompt_lengths)
         writer.finish({"train": Split(rows), "val": Split(rows, answers)}, report)
     store = Store(folder)
     ids, n_prompt = store.row(7)
 
-A folder holds ``ids.bin`` (token ids of all rows, one after another, little-endian uint32),
+A folder holds ``ids.bin`` (token ids of all rows, one after another, little-endian uint16 or 32),
 ``starts.npy`` (where each row begins), ``lengths.npy`` and ``n_prompt.npy`` (uint16 per row),
 ``<split>.rows.npy`` (row numbers), for evaluation ``<split>.answers.npy`` with
 ``<split>.offsets.npy``, and ``meta.json``, which is written last and names every file's size, so
@@ -14,18 +14,25 @@ that a truncated or foreign folder is recognised.
 """
 
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from filelock import Timeout
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from typing_extensions import Self
 
+log = logging.getLogger(__name__)
+
 Array = np.ndarray
-FORMAT = 1
+Dtype = np.dtype | str
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,37 @@ class Split:
         return part
 
 
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Let one process at a time write the store, and delete what a killed one left unfinished.
+
+    The lock is the operating system's: it ends with its process, however that ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.parent / f".{folder.name}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(WeakFileLock(path, timeout=1))
+        except Timeout:
+            log.info("another process prepares the same rows: waiting for it")
+            stack.enter_context(WeakFileLock(path))
+        for unfinished in folder.parent.glob(f".{folder.name}-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        yield
+
+
 class StoreWriter:
     """Write a store beside its place and move it there when it is whole.
 
     Args:
-        folder: Where the store shall be. Two processes may write the same one: the first wins and
-            the other's, which is equal, is thrown away.
+        folder: Where the store shall be. If two processes write the same one, the first wins and
+            the other's, which is equal, is thrown away; ``only_writer`` spares the second its work.
+        dtype: Of the token ids: ``<u2`` for vocabularies of up to 65,536 tokens, else ``<u4``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: Dtype = "<u4") -> None:
         self.folder = folder
+        self.dtype = np.dtype(dtype)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         self._ids = (self._aside / "ids.bin").open("wb")
@@ -73,20 +101,19 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def add(self, rows: Sequence[Sequence[int]], n_prompt: Sequence[int]) -> None:
-        """Append rows: all token ids of each, and how many of them are its prompt."""
-        flat = np.fromiter((i for row in rows for i in row), dtype="<u4")
-        self._ids.write(flat.tobytes())
-        self._lengths.append(np.fromiter(map(len, rows), dtype=np.uint16, count=len(rows)))
-        self._n_prompt.append(np.array(n_prompt, dtype=np.uint16))
+    def add(self, ids: Array, lengths: Array, n_prompt: Array) -> None:
+        """Append rows: the token ids of all, the length of each, and of each prompt."""
+        assert len(ids) == lengths.sum(dtype=np.int64)
+        self._ids.write(ids.astype(self.dtype, casting="safe").tobytes())
+        self._lengths.append(lengths.astype(np.uint16))
+        self._n_prompt.append(n_prompt.astype(np.uint16))
 
     def flush(self) -> tuple[Array, Array, Array]:
         """Return what has been added: all ids, each row's length, each row's prompt length."""
         self._ids.flush()
-        path = self._aside / "ids.bin"
-        ids = np.memmap(path, "<u4", "r") if path.stat().st_size else np.empty(0, "<u4")
-        empty = [np.empty(0, np.uint16)]
-        return ids, np.concatenate(self._lengths or empty), np.concatenate(self._n_prompt or empty)
+        self._lengths = [np.concatenate([np.empty(0, np.uint16), *self._lengths])]
+        self._n_prompt = [np.concatenate([np.empty(0, np.uint16), *self._n_prompt])]
+        return _mapped(self._aside / "ids.bin", self.dtype), self._lengths[0], self._n_prompt[0]
 
     def finish(self, splits: dict[str, Split], report: list[str], held_out: Array) -> None:
         """Write the rest and move the store into place.
@@ -108,7 +135,13 @@ class StoreWriter:
                 self._save(f"{name}.offsets", split.offsets)
         self._ids.close()
         sizes = {file.name: file.stat().st_size for file in sorted(self._aside.iterdir())}
-        meta = {"format": FORMAT, "sizes": sizes, "splits": list(splits), "report": report}
+        meta = {
+            "format": FORMAT,
+            "dtype": self.dtype.str,
+            "sizes": sizes,
+            "splits": list(splits),
+            "report": report,
+        }
         text = json.dumps(meta, ensure_ascii=False, indent=1)
         (self._aside / "meta.json").write_text(text, encoding="utf-8")
         self._move_into_place()
@@ -135,6 +168,11 @@ class StoreWriter:
         shutil.rmtree(self._aside, ignore_errors=True)
 
 
+def _mapped(path: Path, dtype: Dtype) -> Array:
+    """Return a file as an array whose pages are read when they are used; none can map no bytes."""
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
+
+
 def is_whole(folder: Path) -> bool:
     """Tell whether ``folder`` holds a store of this format with every file in full length."""
     try:
@@ -158,7 +196,7 @@ class Store:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.report: list[str] = meta["report"]
         self.held_out: Array = self._load("held_out")
-        self._ids = np.memmap(folder / "ids.bin", "<u4", "r") if meta["sizes"]["ids.bin"] else None
+        self._ids = _mapped(folder / "ids.bin", np.dtype(meta["dtype"]))
         self.lengths: Array = self._load("lengths")
         self.n_prompt: Array = self._load("n_prompt")
         self._starts = self._load("starts")
@@ -170,7 +208,6 @@ class Store:
 
     def row(self, number: int) -> tuple[Array, int]:
         """Return the token ids of row ``number`` and how many of them are its prompt."""
-        assert self._ids is not None
         ids = self._ids[self._starts[number] : self._starts[number + 1]]
         return ids, int(self.n_prompt[number])
 

@@ -129,6 +129,11 @@ def stores(tmp_path: Path) -> dict[str, int]:
     return {meta.parent.name: meta.stat().st_mtime_ns for meta in found}
 
 
+def kept(folder: Path) -> list[Path]:
+    """What is in a folder of the cache, but for locks."""
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
 def test_batches_hold_exactly_the_rows_of_the_file(tmp_path: Path) -> None:
     rows = [*spare(), ("two  “Things”", "🍕🍔"), ("red heart", "❤"), ("ask <|emoji|> 🍕 now", "🌮")]
     data = ready(tmp_path, write(tmp_path / "a.csv", rows), val_fraction=0.1, test_fraction=0.2)
@@ -412,7 +417,7 @@ def test_a_truncated_store_is_written_again_which_a_line_says(
 ) -> None:
     path = write(tmp_path / "a.csv", spare())
     wanted = all_rows(ready(tmp_path, path))
-    (folder,) = (tmp_path / "cache" / "rows").iterdir()
+    (folder,) = kept(tmp_path / "cache" / "rows")
     ids = (folder / "ids.bin").read_bytes()
     (folder / "ids.bin").write_bytes(ids[:-4])
     with caplog.at_level(logging.WARNING):
@@ -422,7 +427,7 @@ def test_a_truncated_store_is_written_again_which_a_line_says(
     assert all_rows(data) == wanted
     (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert line == f"the cache {folder} is truncated or foreign: it is written again"
-    assert list(folder.parent.iterdir()) == [folder]
+    assert kept(folder.parent) == [folder]
 
 
 def test_a_source_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
@@ -430,6 +435,32 @@ def test_a_source_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
     refusal(module(tmp_path, path).prepare_data)
     assert list((tmp_path / "cache").rglob("*.bin")) == []
     assert stores(tmp_path) == {}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from emoji_gpt2.prepare import Recipe
+from emoji_gpt2.rows import RowCollector
+from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
+def killed(self, role, rows):
+    self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
+    os.kill(os.getpid(), signal.SIGKILL)
+RowCollector.add = killed
+tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
+Recipe(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
+"""
+
+
+def test_a_process_killed_while_preparing_leaves_nothing_to_trip_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    command = [sys.executable, "-c", KILLED, path, str(tmp_path / "cache")]
+    assert subprocess.run(command, check=False).returncode == -9
+    (unfinished,) = kept(tmp_path / "cache" / "rows")
+    assert not is_whole(unfinished)
+    data = ready(tmp_path, path)
+    assert sum(len(rows) for rows in all_rows(data).values()) == 40
+    assert kept(tmp_path / "cache" / "rows") == [data.store.folder]
 
 
 def test_setup_says_what_was_read(tmp_path: Path) -> None:
@@ -472,7 +503,7 @@ def test_two_processes_that_prepare_the_same_at_once_both_succeed(tmp_path: Path
         for order in (names, names[::-1])
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
-    folders = list((tmp_path / "cache" / "rows").iterdir())
+    folders = kept(tmp_path / "cache" / "rows")
     assert len(folders) == 6
     assert all(map(is_whole, folders))
 
@@ -628,7 +659,7 @@ def test_the_module_s_own_tokenizer_and_default_cache(
     data = EmojiDataModule(write(tmp_path / "a.csv", spare()))
     assert data.tokenizer.get_vocab() == tokenizer().get_vocab()
     data.prepare_data()
-    assert len(list((tmp_path / "emoji_gpt2" / "rows").iterdir())) == 1
+    assert len(kept(tmp_path / "emoji_gpt2" / "rows")) == 1
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "emoji_gpt2"

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoji_gpt2.splits import TextIndex
+from emoji_gpt2.splits import TextIndex, packed_pairs
 from emoji_gpt2.store import Split
 
 Row = tuple[str, tuple[int, ...]]
@@ -25,13 +25,14 @@ def hash_of(text: str) -> int:
 
 def index_of(rows: list[Row], used: list[int] | None = None) -> TextIndex:
     """Index the rows numbered ``used`` among all ``rows``."""
-    tokens = [(row, token) for row, (_, emoji) in enumerate(rows) for token in emoji]
-    return TextIndex.build(
-        np.arange(len(rows)) if used is None else np.array(used),
-        np.array([hash_of(text) for text, _ in rows], dtype=np.uint64),
-        np.array([row for row, _ in tokens]),
-        np.array([token for _, token in tokens], dtype=np.uint32),
-    )
+    numbers = np.arange(len(rows)) if used is None else np.array(used)
+    hashes = np.array([hash_of(text) for text, _ in rows], dtype=np.uint64)
+    texts, text_of_row = np.unique(hashes[numbers], return_inverse=True)
+    ids = np.array([i for _, emoji in rows for i in (7, 8, *emoji, 9)], dtype=np.uint16)
+    lengths = np.array([len(emoji) + 3 for _, emoji in rows], dtype=np.uint16)
+    n_prompt = np.full(len(rows), 2, dtype=np.uint16)
+    pairs = packed_pairs(numbers, text_of_row, ids, lengths, n_prompt)
+    return TextIndex(numbers, texts, text_of_row, pairs)
 
 
 class Parts(NamedTuple):

@@ -23,9 +23,14 @@ def train_on(rows: Sequence[int]) -> dict[str, Split]:
     return {"train": Split(np.array(rows, dtype=np.int64))}
 
 
+def add(writer: StoreWriter, rows: Sequence[Sequence[int]], n_prompt: Sequence[int]) -> None:
+    ids = np.array([token for row in rows for token in row], dtype=np.uint32)
+    writer.add(ids, np.array([len(row) for row in rows], np.int64), np.array(n_prompt, np.int64))
+
+
 def write(folder: Path, rows: Sequence[Sequence[int]] = ROWS, report: str = "a line") -> Store:
     with StoreWriter(folder) as writer:
-        writer.add(rows, [1] * len(rows))
+        add(writer, rows, [1] * len(rows))
         writer.finish(train_on(range(len(rows))), [report], NOTHING)
     return Store(folder)
 
@@ -47,7 +52,7 @@ def test_rows_come_back_as_they_were_added(
         with StoreWriter(folder) as writer:
             done = 0
             for chunk in chunks:
-                writer.add(chunk, prompts[done : done + len(chunk)])
+                add(writer, chunk, prompts[done : done + len(chunk)])
                 done += len(chunk)
                 ids, lengths, n_prompt = writer.flush()
                 assert ids.tolist() == [token for row in rows[:done] for token in row]
@@ -134,7 +139,7 @@ class Interrupted(BaseException):
 def break_off(folder: Path, error: type[BaseException]) -> None:
     """Raise ``error`` in the middle of writing other rows than ``ROWS``."""
     with StoreWriter(folder) as writer:
-        writer.add([[9], [9]], [1, 1])
+        add(writer, [[9], [9]], [1, 1])
         assert len(list(folder.parent.glob(".store-*"))) == 1
         raise error
 
@@ -157,14 +162,14 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_writer_that_never_finishes_leaves_nothing_behind(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as writer:
-        writer.add(ROWS, [1, 1, 1])
+        add(writer, ROWS, [1, 1, 1])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_writers_the_first_wins(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as one, StoreWriter(tmp_path / "store") as two:
-        one.add([[1]], [0])
-        two.add([[1]], [0])
+        add(one, [[1]], [0])
+        add(two, [[1]], [0])
         one.finish(train_on([0]), ["one"], NOTHING)
         mapped = Store(tmp_path / "store")  # as another rank may have done by now
         two.finish(train_on([0]), ["two"], NOTHING)

@@ -13,8 +13,10 @@ by name, case and white space around it ignored; the names are those of Kaggle's
 (``emoji,name,group,sub_group,codepoints``), of its copies, and of prompt/completion files.
 """
 
+import functools
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +32,7 @@ from emoji_gpt2.sources.textfile import COMPRESSIONS, TextFile, only_member
 TEXT_NAMES = ("name", "text", "description", "prompt")
 EMOJI_NAMES = ("emoji", "emojis", "completion")
 CODEPOINT_NAMES = ("codepoints", "codepoint")
+_SETTLED = 2.0  # seconds without a change after which a file's time tells whether it is the same
 
 
 class Table(Protocol):
@@ -41,6 +44,10 @@ class Table(Protocol):
 
     def blocks(self, columns: list[str], rows: int) -> Iterator[Block]:
         """The values of ``columns``, at most ``rows`` records at a time."""
+        ...
+
+    def n_lines(self) -> int | None:
+        """What the last record's line will be, about; None where finding out takes long."""
         ...
 
 
@@ -143,13 +150,27 @@ class Source:
             assert text is not None
             yield Chunk(lines, text, emoji, codepoints)
 
+    def n_lines(self) -> int | None:
+        """The lines of the file, as chunks count them; None where counting takes long."""
+        return self._table.n_lines()
+
     def digest(self) -> str:
         """The sha256 of the file's bytes, in hexadecimal."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        state = self.path.stat()
+        # A file that has just been written may be written again within its clock's tick.
+        settled = time.time() - state.st_mtime > _SETTLED
+        look_up = _sha256 if settled else _sha256.__wrapped__
+        return look_up(self.path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    """The sha256 of a file, read once per process as long as it does not change."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def open_source(

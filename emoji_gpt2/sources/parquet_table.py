@@ -43,6 +43,11 @@ class ParquetTable:
                 yield numbers, [self._texts(batch.column(c), c) for c in columns]
                 number += batch.num_rows
 
+    def n_lines(self) -> int | None:
+        """The number of records."""
+        with self._open() as file:
+            return int(file.metadata.num_rows)
+
     @contextlib.contextmanager
     def _open(self) -> "Iterator[pyarrow.parquet.ParquetFile]":
         try:

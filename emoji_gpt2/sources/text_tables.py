@@ -55,6 +55,10 @@ class CsvTable:
         while block := list(itertools.islice(records, rows)):
             yield [line for line, _ in block], [[row[i] for _, row in block] for i in picks]
 
+    def n_lines(self) -> int | None:
+        """Lines of the file, the header counted."""
+        return self.file.n_lines()
+
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """The header and each record, with the line that it begins in."""
         csv.field_size_limit(max(csv.field_size_limit(), _CELL_LIMIT))
@@ -114,6 +118,10 @@ class JsonTable:
         while block := list(itertools.islice(records, rows)):
             yield [line for line, _ in block], [self._column(block, name) for name in columns]
 
+    def n_lines(self) -> int | None:
+        """Lines of the file."""
+        return self.file.n_lines()
+
     def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with self.file.open() as text:
             for number, line in enumerate(text, 1):
@@ -162,6 +170,10 @@ class JsonListTable(JsonTable):
     """A .json file that is one list of objects, read whole."""
 
     unit: ClassVar[str] = "record"
+
+    def n_lines(self) -> int | None:
+        """Unknown: it counts records, and is read whole anyway."""
+        return None
 
     def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with self.file.open() as text:

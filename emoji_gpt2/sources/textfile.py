@@ -100,6 +100,13 @@ class TextFile:
             got = f"{str(self.path)!r}, which looks binary ({kind})"
             raise refused(got, "a text table", "convert it, or correct the end of its name")
 
+    def n_lines(self) -> int | None:
+        """The number of line feeds, counted without decoding; None if the file is compressed."""
+        if self.path.suffix.lower() in COMPRESSIONS:
+            return None
+        with self.path.open("rb") as binary:
+            return sum(block.count(b"\n") for block in iter(lambda: binary.read(1 << 20), b""))
+
     def _codec(self) -> str:
         name = codecs.lookup(self.encoding).name
         return "utf-8-sig" if name == "utf-8" else name

@@ -1,0 +1,89 @@
+"""Word by word gives what tokenizing whole texts gives, or whole texts are tokenized."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers, pre_tokenizers
+
+from emoji_gpt2 import wordwise
+from emoji_gpt2.text import normalize_text
+from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
+from emoji_gpt2.wordwise import WordwiseEncoder, words_stand_alone
+
+TOKENIZER = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
+PARTS = [
+    "don't",
+    "🍕",
+    "👍🏽",
+    "<|emoji|>",
+    "<|endoftext|>",
+    "é",
+    "漢字",
+    "#1",
+    "it's-a",
+    "'s",
+    "x" * 40,
+]
+TEXTS = st.lists(
+    st.one_of(
+        st.text(max_size=30),
+        st.lists(st.sampled_from([*PARTS, "a", "pizza", " "]), max_size=8).map("".join),
+        st.lists(st.sampled_from([*PARTS, "a", "pizza"]), max_size=8).map(" ".join),
+    ).map(normalize_text),
+    max_size=6,
+)
+
+
+def whole(texts: list[str]) -> list[list[int]]:
+    """The tokenizer's own answer, a text at a time, by the interface that users call."""
+    return [
+        TOKENIZER(text, add_special_tokens=False, split_special_tokens=True).input_ids
+        for text in texts
+    ]
+
+
+@given(st.lists(TEXTS, max_size=3))
+def test_words_give_what_whole_texts_give(batches: list[list[str]]) -> None:
+    encode = WordwiseEncoder(TOKENIZER)
+    for texts in batches:  # later ones find words that are known
+        assert encode(texts) == whole(texts)
+
+
+def test_known_words_are_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    plain = wordwise.encode_texts
+    monkeypatch.setattr(
+        wordwise, "encode_texts", lambda t, texts: plain(t, asked.extend(x := list(texts)) or x)
+    )
+    encode = WordwiseEncoder(TOKENIZER)
+    encode(["hot pizza", "hot hot dog"])
+    encode(["dog hot", "hot"])
+    assert sorted(asked) == [" dog", " hot", " pizza", "dog", "hot"]
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordwise, "MAX_WORDS", 10)
+    encode = WordwiseEncoder(TOKENIZER)
+    for start in range(0, 60, 3):
+        texts = [f"{start} {start + 1} {start + 2}"]
+        assert encode(texts) == whole(texts)
+        assert len(encode._later) <= 10
+
+
+def test_other_tokenizers_are_asked_for_whole_texts() -> None:
+    def changed() -> "wordwise.GPT2Tokenizer":
+        return add_emoji_tokens(builtin_gpt2_tokenizer())[0]
+
+    assert words_stand_alone(changed())
+    over_spaces, swallowing, prefixed, unsplit, lowered = (changed() for _ in range(5))
+    over_spaces.backend_tokenizer.add_tokens(["hot dog"])
+    swallowing.backend_tokenizer.add_tokens([AddedToken("hot", rstrip=True)])
+    prefixed.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    unsplit.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    lowered.backend_tokenizer.normalizer = normalizers.Prepend("_")
+    for tokenizer in (over_spaces, swallowing, prefixed, unsplit, lowered):
+        assert not words_stand_alone(tokenizer)
+        ids = tokenizer(["a hot dog"], add_special_tokens=False).input_ids
+        assert WordwiseEncoder(tokenizer)(["a hot dog"]) == ids
