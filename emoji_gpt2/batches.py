@@ -70,16 +70,16 @@ def collate(rows: list[tuple[Array, int, Array]], pad_id: int) -> Batch:
 
 
 class LengthGroupedSampler:
-    """Yield one rank's rows of each batch: rows of like length together, in a seeded order.
+    """Yield one rank's rows of each training batch: rows of like length together, shuffled.
 
     Every epoch is a new permutation, a function of ``(seed, epoch)`` alone. Every rank gets the
     same number of batches; in a small last batch some ranks may get no row. Each row occurs exactly
-    once over all ranks.
+    once over all ranks. Memory: 4 bytes a row for the order and 2 for the lengths.
 
     Args:
         lengths: Token count of each row, ``[rows]``.
         batch_size: Rows of one batch over all ranks.
-        seed: With the epoch, decides the order; None keeps rows sorted by length (evaluation).
+        seed: With the epoch, decides the order.
         rank: This process.
         world_size: The number of processes.
         accumulate: Batches of one optimizer step. Batches of 8, and 2 x 4 accumulated, are the same
@@ -90,7 +90,7 @@ class LengthGroupedSampler:
         self,
         lengths: Array,
         batch_size: int,
-        seed: int | None = None,
+        seed: int,
         rank: int = 0,
         world_size: int = 1,
         accumulate: int = 1,
@@ -108,27 +108,19 @@ class LengthGroupedSampler:
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[Array]:
-        for start, stop, order in self._batches():
-            yield order[start:stop][self.rank :: self.world_size]
+        """Yield the batches of ``epoch`` from ``first_batch`` on."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = np.arange(len(self.lengths), dtype=np.uint32)
+        rng.shuffle(order)
+        self._sort_windows(order)
+        for number in self._shuffled_batches(rng)[self.first_batch :]:
+            start = int(number) * self.batch_size
+            yield order[start : start + self.batch_size][self.rank :: self.world_size]
 
-    def _batches(self) -> Iterator[tuple[int, int, Array]]:
-        """Yield begin and end of each batch in the epoch's order, from ``first_batch`` on."""
-        n_rows = len(self.lengths)
-        starts = np.arange(0, n_rows, self.batch_size)
-        if self.seed is None:
-            order = np.argsort(self.lengths, kind="stable")
-        else:
-            rng = np.random.default_rng([self.seed, self.epoch])
-            order = rng.permutation(n_rows)
-            self._sort_windows(order)
-            starts = self._shuffle_steps(starts, rng)
-        for start in starts[self.first_batch :]:
-            yield int(start), min(int(start) + self.batch_size, n_rows), order
-
-    def _shuffle_steps(self, starts: Array, rng: np.random.Generator) -> Array:
+    def _shuffled_batches(self, rng: np.random.Generator) -> Array:
         """Shuffle optimizer steps whole; a smaller last one stays last, where accumulation ends."""
         n_steps = len(self.lengths) // (self.batch_size * self.accumulate)
-        whole, last = np.split(starts, [n_steps * self.accumulate])
+        whole, last = np.split(np.arange(len(self)), [n_steps * self.accumulate])
         steps = whole.reshape(n_steps, self.accumulate)[rng.permutation(n_steps)]
         return np.concatenate([steps.ravel(), last])
 
@@ -137,3 +129,31 @@ class LengthGroupedSampler:
         for start in range(0, len(order), window):
             part = order[start : start + window]
             part[:] = part[np.argsort(self.lengths[part], kind="stable")]
+
+
+class EvaluationSampler:
+    """Yield one rank's batches, whole ones, of rows sorted by length; each row once over all ranks.
+
+    A batch holds the same rows on any number of ranks, so that its sums are the same to the last
+    digit. Every rank gets the same number of batches: at the end some may get one without rows.
+
+    Args:
+        lengths: Token count of each row, ``[rows]``.
+        batch_size: Rows of one batch on one rank.
+        rank: This process.
+        world_size: The number of processes.
+    """
+
+    def __init__(self, lengths: Array, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[Array]:
+        order = np.argsort(self.lengths, kind="stable")
+        for number in range(self.rank, len(self) * self.world_size, self.world_size):
+            yield order[number * self.batch_size : (number + 1) * self.batch_size]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
@@ -19,6 +20,10 @@ from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
 
 LAST = "last.ckpt"
+EXITS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a run."""
+NOTHING, REQUEUE, EXIT = range(3)
+"""What a rank was told to do; the largest wish of all ranks is done."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -170,8 +175,10 @@ def _best_checkpoint(trainer: Trainer) -> str | None:
 class StopOnSignal(Callback):
     """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
 
-    A second signal kills at once. On SLURM, SIGTERM is left to Lightning, which may requeue a job.
-    Outside the main thread, where Python allows no handlers, nothing is done.
+    A second signal kills at once. On SLURM, SIGTERM is left to Lightning, and SIGUSR1, by which it
+    checkpoints and requeues the job, is handed to it after a whole step: in the middle of one, its
+    checkpoint would not be exact. Outside the main thread, where Python allows no handlers, nothing
+    is done.
 
     Args:
         dirpath: Where last.ckpt is written.
@@ -188,13 +195,18 @@ class StopOnSignal(Callback):
         self._step = trainer.global_step
         if threading.current_thread() is not threading.main_thread():
             return
-        numbers = [signal.SIGINT] if SLURMEnvironment.detect() else [signal.SIGINT, signal.SIGTERM]
+        numbers = [signal.SIGINT]
+        if not SLURMEnvironment.detect():
+            numbers.append(signal.SIGTERM)
+        elif callable(signal.getsignal(signal.SIGUSR1)):  # Lightning requeues
+            numbers.append(signal.SIGUSR1)
         for number in numbers:
             self._before[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        signal.signal(number, signal.SIG_DFL)
+        if number in EXITS:
+            signal.signal(number, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -203,9 +215,17 @@ class StopOnSignal(Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        if not trainer.strategy.reduce_boolean_decision(bool(self._received), all=False):
-            return
-        number = self._received or int(signal.SIGTERM)
+        wish = NOTHING if not self._received else EXIT if self._received in EXITS else REQUEUE
+        decision = trainer.strategy.reduce(
+            torch.tensor(wish, device=pl_module.device), reduce_op="max"
+        )
+        if decision == REQUEUE:
+            self._received = 0
+            self._before[signal.SIGUSR1](signal.SIGUSR1, None)  # Lightning's, on every rank
+        elif decision == EXIT:
+            self._exit(trainer, self._received or int(signal.SIGTERM))
+
+    def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
         # Lightning would log this step after the hook; without it metrics.csv lacks its row.
         trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001

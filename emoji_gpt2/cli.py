@@ -29,7 +29,14 @@ from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import read_checkpoint
-from emoji_gpt2.run_folder import CONFIG, claim, default_loggers, find_checkpoint, run_callbacks
+from emoji_gpt2.run_folder import (
+    CONFIG,
+    claim,
+    default_loggers,
+    find_checkpoint,
+    requeued_checkpoint,
+    run_callbacks,
+)
 from emoji_gpt2.samples import WritePredictions
 
 DEFAULT_OUTPUT_DIR = "checkpoints/run"
@@ -121,6 +128,8 @@ class EmojiCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Take the model of a checkpoint, and its hyper-parameters where no flag gives another."""
         options = self._options
+        if not options.get("ckpt_path") and self.config.subcommand == "fit":
+            options.ckpt_path = requeued_checkpoint(self._folder)
         if not options.get("ckpt_path"):
             if self.config.subcommand != "fit" and not options.model.pretrained:
                 raise UserError("--ckpt_path: got none, wanted a checkpoint file, last or best")

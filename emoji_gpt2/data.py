@@ -22,15 +22,18 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.batches import Array, LengthGroupedSampler
+from emoji_gpt2.batches import Array, EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.examples import SkinTones
-from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
+from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
 from emoji_gpt2.prepare import Recipe
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
 from emoji_gpt2.rows import HashedTexts
 from emoji_gpt2.store import Store, is_whole
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id
+
+EVALUATION_ROWS = 64
+"""Rows of an evaluation batch of one device at most."""
 
 
 def default_cache_dir() -> Path:
@@ -66,6 +69,8 @@ class EmojiDataModule(LightningDataModule):
         tokenizer: Name or folder of the GPT-2 whose tokenizer to extend: the model's
             ``pretrained``. None is the built-in GPT-2 BPE.
         cache_dir: Where tokenized rows and downloads are kept; None is ~/.cache/emoji_gpt2.
+        allow_other_data: Go on from a checkpoint although the rows, or an option that decides their
+            order, are not those of its run.
 
     Raises:
         UserError: an argument is out of range, or the source cannot be read; one line says why.
@@ -90,6 +95,7 @@ class EmojiDataModule(LightningDataModule):
         pin_memory: bool | None = None,
         tokenizer: str | None = None,
         cache_dir: str | None = None,
+        allow_other_data: bool = False,
     ) -> None:
         super().__init__()
         check("--data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
@@ -128,10 +134,11 @@ class EmojiDataModule(LightningDataModule):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.tokenizer_name = tokenizer
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.allow_other_data = allow_other_data
         self._tokenizer: GPT2Tokenizer | None = None
         self._store: Store | None = None
         self._prompts: PromptDataset | None = None
-        self._train_loader: RowLoader | None = None
+        self._train_loader: TrainingLoader | None = None
         self._place: dict[str, int] | None = None
 
     @classmethod
@@ -209,26 +216,72 @@ class EmojiDataModule(LightningDataModule):
         prompts = encode_prompts(self.tokenizer, texts, limit, "--data.predict_path: row")
         return PromptDataset(texts, prompts, eos_id(self.tokenizer))
 
-    def train_dataloader(self) -> RowLoader:
+    def train_dataloader(self) -> TrainingLoader:
         """Return this rank's training batches, in a new order each epoch."""
         dataset = self._dataset("train")
-        self._train_loader = self._loader(dataset, dataset.lengths, self.seed)
+        trainer = self.trainer
+        sampler = LengthGroupedSampler(
+            dataset.lengths, self.batch_size, self.seed, *self._rank_and_world_size(),
+            accumulate=trainer.accumulate_grad_batches if trainer else 1,
+        )  # fmt: skip
+        self._train_loader = TrainingLoader(
+            dataset, sampler, self.num_workers, self.pin_memory,
+            first_epoch=trainer.current_epoch if trainer else 0,
+        )  # fmt: skip
         if self._place is not None:
             self._train_loader.load_state_dict(self._place)
             self._place = None
         return self._train_loader
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the place in the training data, for a checkpoint.
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the training data, and what that is, for a checkpoint.
 
         Lightning 2.6 restores a loader's own state in the middle of an epoch only, a data module's
         always.
         """
-        return self._train_loader.state_dict() if self._train_loader else {}
+        if self._train_loader is None:
+            return {}
+        place = self._train_loader.state_dict()
+        if self.trainer and place["batches"] >= self.trainer.num_training_batches:
+            place = {"epoch": place["epoch"] + 1, "batches": 0}
+        return place | {"rows": self.store.folder.name, "options": self._options_of_order()}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let the next training loader go on at this place."""
-        self._place = state_dict
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next training loader go on at this place.
+
+        Raises:
+            UserError: the rows, or an option that decides their order, are not those of the
+                checkpoint, and ``allow_other_data`` is not set.
+        """
+        if not state_dict or (self.trainer and self.trainer.state.fn != "fit"):
+            return
+        changes = self._changes_since(state_dict)
+        if changes and not self.allow_other_data:
+            raise UserError(
+                f"--ckpt_path: got a checkpoint of a run on other data ({'; '.join(changes)}), "
+                "wanted the same, so that the run goes on as if it had not stopped; undo that, or "
+                "give --data.allow_other_data true"
+            )
+        for change in changes:
+            rank_zero_info(f"going on with other data: {change}")
+        self._place = {key: state_dict[key] for key in ("epoch", "batches")}
+
+    def _options_of_order(self) -> dict[str, Any]:
+        """Return the options that decide which rows stand in which batch, but for the sources."""
+        order = {"batch_size": self.batch_size, "seed": self.seed}
+        window = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return self.recipe.options() | order | {"accumulate_grad_batches": window}
+
+    def _changes_since(self, state_dict: dict[str, Any]) -> list[str]:
+        ours, theirs = self._options_of_order(), state_dict["options"]
+        changes = [
+            f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
+            for name in sorted(ours | theirs)
+            if ours.get(name) != theirs.get(name)
+        ]
+        if not changes and state_dict["rows"] != self.store.folder.name:
+            changes = ["the sources or the tokenizer have changed"]
+        return changes
 
     def val_dataloader(self) -> RowLoader | list[RowLoader]:
         """Return this rank's share of the validation rows, each row on one rank."""
@@ -242,25 +295,20 @@ class EmojiDataModule(LightningDataModule):
         """Return the texts of ``predict_path``, in their order."""
         assert self._prompts is not None, "setup('predict') comes first"
         nothing_to_sort_by = np.zeros(len(self._prompts), dtype=np.uint8)
-        return self._loader(self._prompts, nothing_to_sort_by, None)
+        return self._unshuffled(self._prompts, nothing_to_sort_by)
 
     def _evaluation_loader(self, split: str) -> RowLoader | list[RowLoader]:
         dataset = self._dataset(split)
-        return self._loader(dataset, dataset.lengths, None) if len(dataset) else []
+        return self._unshuffled(dataset, dataset.lengths) if len(dataset) else []
+
+    def _unshuffled(self, dataset: RowDataset | PromptDataset, lengths: Array) -> RowLoader:
+        size = min(self.batch_size, EVALUATION_ROWS)
+        sampler = EvaluationSampler(lengths, size, *self._rank_and_world_size())
+        return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
 
     def _dataset(self, split: str) -> RowDataset:
         return RowDataset(self.store, self.store.splits[split], eos_id(self.tokenizer))
 
-    def _loader(
-        self, dataset: RowDataset | PromptDataset, lengths: Array, seed: int | None
-    ) -> RowLoader:
+    def _rank_and_world_size(self) -> tuple[int, int]:
         trainer = self.trainer
-        sampler = LengthGroupedSampler(
-            lengths,
-            self.batch_size,
-            seed,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            accumulate=trainer.accumulate_grad_batches if trainer and seed is not None else 1,
-        )
-        return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
+        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from emoji_gpt2.batches import Array, Batch, LengthGroupedSampler, collate
+from emoji_gpt2.batches import (
+    Array,
+    Batch,
+    EvaluationSampler,
+    LengthGroupedSampler,
+    collate,
+)
 from emoji_gpt2.store import Split, Store
 
 
@@ -78,14 +84,11 @@ class RowDataset(Dataset[Batch]):
 
 
 class RowLoader:
-    """Iterate over the batches of one rank; each iteration is the next epoch.
-
-    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last that
-    training was given, whatever workers had fetched ahead.
+    """Iterate over the batches of one rank.
 
     Args:
         dataset: The rows.
-        sampler: Which rows make a batch.
+        batches: Which rows make a batch.
         num_workers: Processes that collate; 0 does it in this one.
         pin_memory: Put batches in page-locked memory, for a GPU.
     """
@@ -93,19 +96,16 @@ class RowLoader:
     def __init__(
         self,
         dataset: RowDataset | PromptDataset,
-        sampler: LengthGroupedSampler,
+        batches: LengthGroupedSampler | EvaluationSampler,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         self.dataset = dataset
-        self.batches = sampler
-        self._epoch = -1
-        self._given = 0
-        self._restored = False
+        self.batches = batches
         self._loader: DataLoader[Batch] = DataLoader(
             dataset,
             batch_size=None,
-            sampler=sampler,
+            sampler=batches,
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
@@ -116,10 +116,42 @@ class RowLoader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+
+class TrainingLoader(RowLoader):
+    """Training batches in another order each epoch; each iteration is the next epoch.
+
+    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last that
+    training was given, whatever workers had fetched ahead.
+
+    Args:
+        dataset: The rows.
+        batches: Which rows make a batch.
+        num_workers: Processes that collate; 0 does it in this one.
+        pin_memory: Put batches in page-locked memory, for a GPU.
+        first_epoch: The epoch of the first iteration.
+    """
+
+    def __init__(
+        self,
+        dataset: RowDataset,
+        batches: LengthGroupedSampler,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__(dataset, batches, num_workers, pin_memory)
+        self._sampler = batches
+        self._epoch = first_epoch - 1
+        self._given = 0
+        self._restored = False
+
+    def __iter__(self) -> Iterator[Batch]:
         if not self._restored:
             self._epoch, self._given = self._epoch + 1, 0
         self._restored = False
-        self.batches.epoch, self.batches.first_batch = self._epoch, self._given
+        self._sampler.epoch, self._sampler.first_batch = self._epoch, self._given
         for batch in self._loader:
             self._given += 1
             yield batch

@@ -13,6 +13,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import GPT2Tokenizer
@@ -62,6 +63,10 @@ class Recipe:
             needs_emoji=needs_emoji,
         )
 
+    def options(self) -> dict[str, Any]:
+        """Return all of this but where the sources are: what they hold counts, not their names."""
+        return {k: v for k, v in asdict(self).items() if not k.endswith("path")}
+
     def sources(self, cache_dir: Path) -> dict[int, Source]:
         """Return the opened sources by the part that their rows play."""
         paths = {SPLIT: self.path, VAL: self.val_path, TEST: self.test_path}
@@ -69,9 +74,7 @@ class Recipe:
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this recipe belongs."""
-        options = asdict(self) | {
-            "path": None, "val_path": None, "test_path": None, "version": VERSION,
-        }  # fmt: skip
+        options = self.options() | {"version": VERSION}
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         digest.update(tokenizer_to_json(tokenizer).encode())
         digest.update(read_text("emoji_table.csv").encode())

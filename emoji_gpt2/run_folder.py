@@ -4,12 +4,14 @@
 in one folder, and of no other run.
 """
 
+import csv
 import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -58,6 +60,15 @@ def run_files(output_dir: Path) -> list[str]:
     return [file.name for file in [*files, *output_dir.glob("*.ckpt")] if file.exists()]
 
 
+def requeued_checkpoint(output_dir: Path) -> str | None:
+    """Return what Lightning wrote when SLURM told this job to make room; None if there is none.
+
+    A requeued job starts with the same command, without ``--ckpt_path``.
+    """
+    found = sorted(output_dir.glob("hpc_ckpt_*.ckpt"), key=lambda file: file.stat().st_mtime)
+    return str(found[-1]) if found and SLURMEnvironment.detect() else None
+
+
 def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
     """Return the file that ``ckpt_path`` names; "last" and "best" are the run's newest of these.
 
@@ -82,14 +93,16 @@ def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
 class RunCSVLogger(CSVLogger):
     """Lightning's CSVLogger that writes ``metrics.csv`` into the run's folder and goes on with it.
 
-    Lightning's own deletes the metrics of a run that is resumed.
+    Lightning's own deletes the metrics of a run that is resumed. A run that was killed may have
+    logged steps after the checkpoint that it goes on from: those rows are replaced. Every row is
+    written at once, so that a killed run leaves none out.
 
     Args:
         output_dir: The run's folder.
     """
 
     def __init__(self, output_dir: Path) -> None:
-        super().__init__(save_dir=str(output_dir), name="", version="")
+        super().__init__(save_dir=str(output_dir), name="", version="", flush_logs_every_n_steps=1)
 
     @property
     @rank_zero_experiment
@@ -102,12 +115,35 @@ class RunCSVLogger(CSVLogger):
 
 
 class _AppendingWriter(ExperimentWriter):
+    _goes_on = False
+
     def _check_log_dir_exists(self) -> None:
         """Keep what is there, and its columns."""
         path = Path(self.metrics_file_path)
         if path.is_file():
+            self._goes_on = True
             with path.open(encoding="utf-8") as file:
                 self.metrics_keys = file.readline().strip().split(",")
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Log a row, the first one instead of all that are there for its step and later ones."""
+        if self._goes_on and step is not None:
+            _drop_rows_from(Path(self.metrics_file_path), step)
+            self._goes_on = False
+        super().log_metrics(metrics_dict, step)
+
+
+def _drop_rows_from(path: Path, step: int) -> None:
+    """Leave the rows of earlier steps in a ``metrics.csv``."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    place = header.index("step")
+    earlier = [row for row in rows if int(row[place]) < step]
+    if len(earlier) < len(rows):
+        aside = path.with_suffix(".aside")
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *earlier])
+        aside.replace(path)
 
 
 def default_loggers(output_dir: Path) -> list[Logger]:

@@ -117,7 +117,9 @@ class WritePredictions(Callback):
             return
         assert isinstance(loader.dataset, PromptDataset)
         assert isinstance(pl_module, EmojiGPT2)
-        self._write(loader.dataset.texts, _in_order(ranks, loader), pl_module)
+        # Rank r had batches r, r + world_size, ..., in the order of the texts.
+        found = [one for batches in zip(*ranks, strict=True) for part in batches for one in part]
+        self._write(loader.dataset.texts, found, pl_module)
 
     def _write(
         self, texts: list[str], found: list[tuple[list[int], list[float]]], pl_module: EmojiGPT2
@@ -133,15 +135,3 @@ class WritePredictions(Callback):
                 cells = [(pl_module.tokenizer.decode(t), f"{p:.4f}") for t, p in pairs]
                 writer.writerow([text, *(cell for pair in cells for cell in pair)])
         rank_zero_info(f"{len(found):,} predictions are in {self.path}")
-
-
-def _in_order(
-    ranks: list[list[list[tuple[list[int], list[float]]]]], loader: RowLoader
-) -> list[tuple[list[int], list[float]]]:
-    """Undo the sharding: rank r had rows r, r + world_size, ... of each batch."""
-    size, rows = loader.batches.batch_size, len(loader.dataset)
-    found = []
-    for number, parts in enumerate(zip(*ranks, strict=True)):
-        in_batch = min(size, rows - number * size)
-        found += [parts[row % len(parts)][row // len(parts)] for row in range(in_batch)]
-    return found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoji_gpt2.batches import LengthGroupedSampler, collate
+from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler, collate
 
 PAD = 0
 tokens = st.integers(0, 9)  # few: pad and repeated tokens occur inside rows as well
@@ -74,11 +74,11 @@ def test_collate_of_no_rows_is_one_unsupervised_token() -> None:
 lengths_lists = st.lists(st.integers(1, 40), max_size=120)
 sizes = st.integers(1, 17)
 worlds = st.integers(1, 5)
-seeds = st.one_of(st.none(), st.integers(0, 2**32))
+seeds = st.integers(0, 2**32)
 
 
 def batches_per_rank(
-    lengths: list[int], size: int, seed: int | None, world: int, epoch: int = 0
+    lengths: list[int], size: int, seed: int, world: int, epoch: int = 0
 ) -> list[list[list[int]]]:
     all_ranks = []
     for rank in range(world):
@@ -92,7 +92,7 @@ def batches_per_rank(
 
 @given(lengths_lists, sizes, seeds, worlds, st.integers(0, 3))
 def test_every_row_once_and_as_many_batches_on_every_rank(
-    lengths: list[int], size: int, seed: int | None, world: int, epoch: int
+    lengths: list[int], size: int, seed: int, world: int, epoch: int
 ) -> None:
     ranks = batches_per_rank(lengths, size, seed, world, epoch)
     seen = list(chain.from_iterable(chain.from_iterable(ranks)))
@@ -106,7 +106,7 @@ def test_every_row_once_and_as_many_batches_on_every_rank(
 
 @given(lengths_lists, sizes, seeds, st.integers(0, 3))
 def test_the_global_batches_do_not_depend_on_the_world(
-    lengths: list[int], size: int, seed: int | None, epoch: int
+    lengths: list[int], size: int, seed: int, epoch: int
 ) -> None:
     [alone] = batches_per_rank(lengths, size, seed, 1, epoch)
     three = batches_per_rank(lengths, size, seed, 3, epoch)
@@ -163,12 +163,29 @@ def test_little_padding_at_real_lengths(rows: int) -> None:
     assert useful_share(lengths, at_random) < 0.75
 
 
+def evaluation_batches(lengths: list[int], size: int, world: int) -> list[list[list[int]]]:
+    """The batches of each rank."""
+    samplers = [
+        EvaluationSampler(np.array(lengths, np.uint16), size, r, world) for r in range(world)
+    ]
+    ranks = [[batch.tolist() for batch in sampler] for sampler in samplers]
+    assert [len(batches) for batches in ranks] == [len(sampler) for sampler in samplers]
+    return ranks
+
+
 @given(lengths_lists, sizes, worlds)
-def test_without_seed_rows_come_sorted_and_stable(
+def test_evaluation_has_the_same_batches_on_any_number_of_ranks(
     lengths: list[int], size: int, world: int
 ) -> None:
-    [alone] = batches_per_rank(lengths, size, None, 1)
+    [alone] = evaluation_batches(lengths, size, 1)
     assert list(chain.from_iterable(alone)) == sorted(range(len(lengths)), key=lengths.__getitem__)
-    assert batches_per_rank(lengths, size, None, world, epoch=3) == batches_per_rank(
-        lengths, size, None, world
-    )
+    ranks = evaluation_batches(lengths, size, world)
+    assert len({len(batches) for batches in ranks}) == 1
+    together = [batch for parts in zip(*ranks, strict=True) for batch in parts]
+    assert [batch for batch in together if batch] == alone
+    assert len(together) - len(alone) < world
+
+
+def test_the_order_takes_four_bytes_a_row() -> None:
+    order = next(iter(LengthGroupedSampler(np.ones(10, np.uint16), 10, seed=0)))
+    assert order.itemsize == 4

@@ -32,6 +32,33 @@ def test_slurm_keeps_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert handlers_after_start() == (True, False)
 
 
+def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
+    handled: list[int] = []
+    callback = StopOnSignal("nowhere")
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
+    trainer: Any = SimpleNamespace(global_step=7, strategy=strategy)
+    module: Any = SimpleNamespace(device="cpu")
+    before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
+    try:
+        callback.on_train_start(trainer, module)
+        signal.raise_signal(signal.SIGUSR1)
+        callback.on_train_batch_end(trainer, module, None, None, 0)  # within the step
+        assert handled == []
+        trainer.global_step = 8
+        for _ in range(2):
+            callback.on_train_batch_end(trainer, module, None, None, 1)
+        trainer.global_step = 9
+        callback.on_train_batch_end(trainer, module, None, None, 2)
+        assert handled == [signal.SIGUSR1]
+        callback.teardown(trainer, module, "fit")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
     found = []
     thread = threading.Thread(target=lambda: found.append(handlers_after_start()))

@@ -319,7 +319,9 @@ def test_two_ranks_share_the_rows(tmp_path: Path) -> None:
     lengths = []
     for rank in (0, 1):
         data = ready(tmp_path, path, batch_size=8)
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, accumulate_grad_batches=1)  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            global_rank=rank, world_size=2, accumulate_grad_batches=1, current_epoch=0
+        )
         lengths.append(len(data.train_dataloader()))
         for name in shared:
             for batch in getattr(data, f"{name}_dataloader")():
