@@ -39,7 +39,7 @@ def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
     monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
     handled: list[int] = []
     callback = StopOnSignal("nowhere")
-    strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
+    strategy = SimpleNamespace(reduce=lambda value, **_: value)
     trainer: Any = SimpleNamespace(global_step=7, strategy=strategy)
     module: Any = SimpleNamespace(device="cpu")
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
