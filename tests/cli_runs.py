@@ -220,9 +220,10 @@ class Cli:
         return popen(command, self.folder.parent)
 
 
-def popen(command: list[str], home: Path) -> "subprocess.Popen[str]":
+def popen(command: list[str], home: Path, **variables: str) -> "subprocess.Popen[str]":
     """A process without network whose output is read through pipes."""
     env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    env |= variables
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=home)
 
