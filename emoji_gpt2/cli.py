@@ -5,6 +5,7 @@ python -m emoji_gpt2 {fit,validate,test,predict} --help
 """
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
     instantiate_class,
 )
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -152,17 +153,17 @@ class EmojiCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Claim the output folder, on rank 0, before anything is written."""
+        """Claim the output folder, once per node, before anything is written."""
         options = self._options
-        if self.config.subcommand == "fit" and _on_rank_zero():
+        if self.config.subcommand == "fit" and _first_of_node():
             _check_before_training(options)
             ckpt_path = options.get("ckpt_path") or ""
             ours = Path(ckpt_path).parent.resolve() == self._folder.resolve()
             claim(self._folder, resuming=bool(ckpt_path) and ours)
 
     def before_fit(self) -> None:
-        """Read the data before other processes are started: a mistake in it is then said once."""
-        if _on_rank_zero():
+        """Read the data before other processes are started: a node says a mistake in it once."""
+        if _first_of_node():
             self.datamodule.prepare_data()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -202,8 +203,14 @@ def _check_before_training(options: Any) -> None:
         )
 
 
-def _on_rank_zero() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
+def _first_of_node() -> bool:
+    """Return whether no other process of this node came before.
+
+    Each node finds a mistake by itself and stops: if rank 0 alone did, the processes that
+    Lightning's launcher started on other nodes would wait for it until the rendezvous times out.
+    """
+    ranks = (os.environ.get(name) for name in ("LOCAL_RANK", "SLURM_LOCALID"))
+    return int(next(filter(None, ranks), 0)) == 0
 
 
 def _given_optimizers(model: EmojiGPT2, optimizer: Any, scheduler: Any) -> Callable[[], Any]:
@@ -233,7 +240,7 @@ def main(default_subcommand: str | None = None) -> None:
     try:
         EmojiCLI(default_subcommand)
     except (UserError, MisconfigurationException) as error:
-        if _on_rank_zero():
+        if _first_of_node():
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:

@@ -40,7 +40,7 @@ def claim(output_dir: Path, resuming: bool) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe = output_dir / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # the process of another node may have the same number
     except OSError as error:
         raise UserError(
             f"--output_dir: got {str(output_dir)!r}, wanted a folder that can be written "
