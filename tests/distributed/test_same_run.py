@@ -1,10 +1,12 @@
 """A run means the same on any number of processes, through the real command line."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.distributed.runs import WAYS, run, write_table
+from tests.distributed.evaluation import evaluate
+from tests.distributed.runs import WAYS, finish, free_port, run, start, write_table
 
 
 @pytest.mark.slow
@@ -22,14 +24,22 @@ def test_batches_accumulation_and_ranks_give_the_same_loss_curve(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [1, 7])
-def test_evaluation_sees_each_row_once_on_any_number_of_ranks(tmp_path: Path, rows: int) -> None:
+def test_evaluation_gives_the_same_digits_on_one_and_two_ranks(tmp_path: Path) -> None:
+    """Rows of one to nine emoji; 1 row is fewer than the ranks, 1,001 more than 15 batches."""
     data = write_table(tmp_path / "data.csv", rows=20)
-    held_out = write_table(tmp_path / "held_out.csv", rows=rows)
-    shared = {"trainer.max_epochs": 1, "data.val_path": held_out}
-    found = []
-    for name in ("one batch of 8", "2 ranks x 4"):
-        metrics = run(tmp_path, name, data, {**shared, **WAYS[name]})
-        (last,) = [row for row in metrics if row["val/loss"]]
-        found.append({key: float(last[key]) for key in last if key.startswith("val/")})
-    assert found[1] == pytest.approx(found[0], rel=1e-6)
+    sizes = (1, 7, 64, 1001)
+    tables = [write_table(tmp_path / f"held_out_{n:04}.csv", rows=n) for n in sizes]
+    alone = evaluate(data, tables, devices=1)
+    options = json.dumps({"devices": 2, "strategy": "ddp"})
+    words = ["tests.distributed.evaluation", str(data), str(tmp_path), options]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = finish([start(words, tmp_path, LOCAL_RANK=rank, **place) for rank in ("0", "1")])
+    for rank, done in enumerate(ranks):
+        assert done.status == 0, done.stderr[-3000:]
+        together = json.loads((tmp_path / f"rank_{rank}.json").read_text(encoding="utf-8"))
+        assert together == alone
+    names = {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "mrr")}
+    assert all(names <= metrics.keys() for metrics in alone.values())
+    losses = [metrics["val/loss"] for metrics in alone.values()]
+    assert len(set(losses)) == len(sizes)
+    assert all(metrics["val/loss"] == metrics["test/loss"] for metrics in alone.values())
