@@ -31,10 +31,10 @@ from emoji_gpt2.tokenizer import EMOJI_TOKEN, eos_id, token_id, token_ids
 from emoji_gpt2.wordwise import WordwiseEncoder
 
 Array = np.ndarray
-CHUNK = 32_768
+CHUNK = 16_384
 """Records of a chunk."""
-BYTES_PER_PROCESS = 16 << 20
-"""A process more is worth its start for this much of a source: about a second's work."""
+BYTES_PER_PROCESS = 2 << 20
+"""A process more is worth its start for this much of a source: about half a second's work."""
 MAX_PROCESSES = 16
 
 
@@ -71,11 +71,15 @@ class RowEncoder:
         self.skin_tones = skin_tones
         self.max_length = max_length
         self.table = EmojiTable.builtin()
-        self.emoji_ids = dict(zip(self.table, token_ids(tokenizer, self.table), strict=True))
         self.dtype = np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
-        self._encode_texts = WordwiseEncoder(tokenizer)
-        self._end_of_prompt = token_id(tokenizer, EMOJI_TOKEN)
-        self._end_of_text = eos_id(tokenizer)
+        self.emoji_ids = dict(zip(self.table, token_ids(tokenizer, self.table), strict=True))
+        self._emoji = {emoji: self._bytes(number) for emoji, number in self.emoji_ids.items()}
+        self._end_of_prompt = self._bytes(token_id(tokenizer, EMOJI_TOKEN))
+        self._end_of_text = self._bytes(eos_id(tokenizer))
+        self._encode_texts = WordwiseEncoder(tokenizer, self.dtype)
+
+    def _bytes(self, token: int) -> bytes:
+        return np.array([token], self.dtype).tobytes()
 
     def chunk(self, chunk: Chunk, report: Report) -> EncodedRows:
         """Return the usable rows of a chunk; what is not usable is counted in ``report``."""
@@ -83,39 +87,36 @@ class RowEncoder:
 
     def examples(self, examples: Sequence[Example], report: Report) -> EncodedRows:
         """Return the rows of checked examples; what has to be cut is counted in ``report``."""
-        ids: list[int] = []
+        parts: list[bytes] = []
         lengths, n_prompt = [], []
+        longest = self.max_length * self.dtype.itemsize
         of_texts = self._encode_texts([example.text for example in examples])
         for example, text in zip(examples, of_texts, strict=True):
-            emoji = [self.emoji_ids[e] for e in example.emoji]
-            if len(text) + len(emoji) + 2 > self.max_length:
+            emoji = b"".join([self._emoji[e] for e in example.emoji])
+            if len(text) + len(emoji) + 2 * self.dtype.itemsize > longest:
                 text, emoji = self._cut(text, emoji, report)  # noqa: PLW2901
-            ids += text
-            ids.append(self._end_of_prompt)
-            ids += emoji
-            ids.append(self._end_of_text)
-            lengths.append(len(text) + len(emoji) + 2)
-            n_prompt.append(len(text) + 1)
+            parts += (text, self._end_of_prompt, emoji, self._end_of_text)
+            n_prompt.append(len(text))
+            lengths.append(len(text) + len(emoji))
         texts = [text_hash(example.text) for example in examples]
-        wholes = [text_hash(f"{example.text}\0{example.emoji}") for example in examples]
+        wholes = [text_hash("\0".join((example.text, *example.emoji))) for example in examples]
         return EncodedRows(
-            np.array(ids, self.dtype),
-            np.array(lengths, np.uint16),
-            np.array(n_prompt, np.uint16),
+            np.frombuffer(b"".join(parts), self.dtype),
+            (np.array(lengths, np.int64) // self.dtype.itemsize + 2).astype(np.uint16),
+            (np.array(n_prompt, np.int64) // self.dtype.itemsize + 1).astype(np.uint16),
             np.array(texts, np.uint64),
             np.array(wholes, np.uint64),
             report,
         )
 
-    def _cut(
-        self, text: list[int], emoji: list[int], report: Report
-    ) -> tuple[list[int], list[int]]:
+    def _cut(self, text: bytes, emoji: bytes, report: Report) -> tuple[bytes, bytes]:
         """Cut emoji beyond half of ``max_length``, then the text to what is left, and count."""
+        size = self.dtype.itemsize
         most_emoji = self.max_length // 2 - 1
-        if len(emoji) > most_emoji:
+        if len(emoji) > most_emoji * size:
             report.noted[f"more than {most_emoji} emoji (cut: max_length {self.max_length})"] += 1
-            emoji = emoji[:most_emoji]
-        room = self.max_length - len(emoji) - 2
+            emoji = emoji[: most_emoji * size]
+        room = (self.max_length - 2) * size - len(emoji)
         if len(text) > room:
             report.noted[f"text longer than max_length {self.max_length} (cut)"] += 1
             text = text[:room]

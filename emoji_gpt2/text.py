@@ -30,8 +30,8 @@ def normalize_text(text: str) -> str:
 
     Control characters are removed. The result may be empty.
     """
-    text = text.translate(_TRANSLATION)  # first: a control keeps characters from composing
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):  # else there is nothing to fold or remove
+        text = text.translate(_TRANSLATION)  # first: a control keeps characters from composing
         text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
         text = unicodedata.normalize("NFKC", text.lower())  # some compose in lower case only
     return " ".join(text.lower().split())

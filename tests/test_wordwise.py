@@ -1,9 +1,13 @@
 """Word by word gives what tokenizing whole texts gives, or whole texts are tokenized."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers, pre_tokenizers
+from transformers import GPT2Tokenizer
 
 from emoji_gpt2 import wordwise
 from emoji_gpt2.text import normalize_text
@@ -34,6 +38,12 @@ TEXTS = st.lists(
 )
 
 
+def encoder(tokenizer: GPT2Tokenizer = TOKENIZER) -> Callable[[list[str]], list[list[int]]]:
+    """An encoder whose answers are lists of numbers."""
+    encode = WordwiseEncoder(tokenizer, np.dtype("<u4"))
+    return lambda texts: [np.frombuffer(ids, "<u4").tolist() for ids in encode(texts)]
+
+
 def whole(texts: list[str]) -> list[list[int]]:
     """The tokenizer's own answer, a text at a time, by the interface that users call."""
     return [
@@ -44,7 +54,7 @@ def whole(texts: list[str]) -> list[list[int]]:
 
 @given(st.lists(TEXTS, max_size=3))
 def test_words_give_what_whole_texts_give(batches: list[list[str]]) -> None:
-    encode = WordwiseEncoder(TOKENIZER)
+    encode = encoder()
     for texts in batches:  # later ones find words that are known
         assert encode(texts) == whole(texts)
 
@@ -55,7 +65,7 @@ def test_known_words_are_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         wordwise, "encode_texts", lambda t, texts: plain(t, asked.extend(x := list(texts)) or x)
     )
-    encode = WordwiseEncoder(TOKENIZER)
+    encode = encoder()
     encode(["hot pizza", "hot hot dog"])
     encode(["dog hot", "hot"])
     assert sorted(asked) == [" dog", " hot", " pizza", "dog", "hot"]
@@ -63,15 +73,15 @@ def test_known_words_are_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordwise, "MAX_WORDS", 10)
-    encode = WordwiseEncoder(TOKENIZER)
+    encode = WordwiseEncoder(TOKENIZER, np.dtype("<u2"))
     for start in range(0, 60, 3):
         texts = [f"{start} {start + 1} {start + 2}"]
-        assert encode(texts) == whole(texts)
+        assert [np.frombuffer(ids, "<u2").tolist() for ids in encode(texts)] == whole(texts)
         assert len(encode._later) <= 10
 
 
 def test_other_tokenizers_are_asked_for_whole_texts() -> None:
-    def changed() -> "wordwise.GPT2Tokenizer":
+    def changed() -> GPT2Tokenizer:
         return add_emoji_tokens(builtin_gpt2_tokenizer())[0]
 
     assert words_stand_alone(changed())
@@ -86,4 +96,4 @@ def test_other_tokenizers_are_asked_for_whole_texts() -> None:
     for tokenizer in (over_spaces, swallowing, prefixed, unsplit, lowered):
         assert not words_stand_alone(tokenizer)
         ids = tokenizer(["a hot dog"], add_special_tokens=False).input_ids
-        assert WordwiseEncoder(tokenizer)(["a hot dog"]) == ids
+        assert encoder(tokenizer)(["a hot dog"]) == ids
