@@ -178,7 +178,10 @@ class EmojiCLI(LightningCLI):
         callbacks: list[Callback] = [WritePredictions(folder / PREDICTIONS)]
         if fitting and config["enable_checkpointing"] is not False:
             callbacks = run_callbacks(folder, self._get(self.config_init, "checkpoint"))
-        return self._instantiate_trainer(config, callbacks)
+        try:
+            return self._instantiate_trainer(config, callbacks)
+        except ValueError as error:  # such as a strategy that the accelerator cannot run
+            raise UserError(f"--trainer: {error}") from error
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """Let --optimizer and --lr_scheduler replace the model's, once it has parameters."""

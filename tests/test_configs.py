@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.pytorch.strategies import FSDPStrategy
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from tests.cli_runs import (
     ROOT,
@@ -21,11 +23,12 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def commands(path: Path) -> list[list[str]]:
-    """The commands in the comment that a config opens with, as words."""
+    """The commands in the comment that a config opens with, as words, variables left out."""
     head = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
     assert head, f"{path.name} does not open with a comment"
     text = re.sub(r"^# ?", "", head.group(), flags=re.MULTILINE).replace("\\\n", " ")
-    return [shlex.split(line) for line in text.splitlines() if line.startswith("  python -m ")]
+    found = re.findall(r"^  (?:[A-Z_]+=\S+ +)*(python -m .*)", text, flags=re.MULTILINE)
+    return [shlex.split(line) for line in found]
 
 
 def fit_words(path: Path) -> list[str]:
@@ -35,7 +38,8 @@ def fit_words(path: Path) -> list[str]:
 
 def test_all_configs_are_found() -> None:
     names = {path.stem for path in CONFIGS}
-    assert {"quickstart", "gpt2", "ddp", "ddp_cpu", "gpu", "debug"} <= names
+    overlays = {"ddp", "ddp_cpu", "gpu", "debug", "nodes", "t4x2", "fsdp_xl"}
+    assert {"quickstart", "gpt2"} | overlays <= names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -75,6 +79,22 @@ def test_generate_commands_name_the_folder_of_the_run() -> None:
     assert found
     quickstart = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text(encoding="utf-8"))
     assert f"{quickstart['output_dir']}/model" == DEFAULT_MODEL
+
+
+def test_the_fsdp_overlay_is_what_lightning_takes(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    made: dict[str, object] = {}
+    init = FSDPStrategy.__init__
+    monkeypatch.setattr(
+        FSDPStrategy, "__init__", lambda self, **given: made.update(given) or init(self, **given)
+    )
+    words = [*fit_words(ROOT / "configs/fsdp_xl.yaml"), f"--output_dir={cli.folder}"]
+    error = cli.raw("fit", *words, "--trainer.accelerator=cpu", "--trainer.devices=1").error()
+    assert "fsdp" in error
+    assert made["auto_wrap_policy"] == made["activation_checkpointing_policy"] == {GPT2Block}
+    assert not cli.folder.exists() or not list(cli.folder.iterdir())
 
 
 def test_quickstart_with_debug_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
