@@ -47,6 +47,7 @@ class EncodedRows(NamedTuple):
         n_prompt: How many of them are its prompt, ``[R]``.
         text_hashes: ``text_hash`` of each text, ``[R]``.
         example_hashes: The same of each text with its emoji, ``[R]``.
+        emoji: The emoji among ``ids``, one row's after another's.
         report: What was read, dropped and cut.
     """
 
@@ -55,6 +56,7 @@ class EncodedRows(NamedTuple):
     n_prompt: Array
     text_hashes: Array
     example_hashes: Array
+    emoji: Array
     report: Report
 
 
@@ -88,6 +90,7 @@ class RowEncoder:
     def examples(self, examples: Sequence[Example], report: Report) -> EncodedRows:
         """Return the rows of checked examples; what has to be cut is counted in ``report``."""
         parts: list[bytes] = []
+        all_emoji: list[bytes] = []
         lengths, n_prompt = [], []
         longest = self.max_length * self.dtype.itemsize
         of_texts = self._encode_texts([example.text for example in examples])
@@ -96,6 +99,7 @@ class RowEncoder:
             if len(text) + len(emoji) + 2 * self.dtype.itemsize > longest:
                 text, emoji = self._cut(text, emoji, report)  # noqa: PLW2901
             parts += (text, self._end_of_prompt, emoji, self._end_of_text)
+            all_emoji.append(emoji)
             n_prompt.append(len(text))
             lengths.append(len(text) + len(emoji))
         texts = [text_hash(example.text) for example in examples]
@@ -106,6 +110,7 @@ class RowEncoder:
             (np.array(n_prompt, np.int64) // self.dtype.itemsize + 1).astype(np.uint16),
             np.array(texts, np.uint64),
             np.array(wholes, np.uint64),
+            np.frombuffer(b"".join(all_emoji), self.dtype),
             report,
         )
 

@@ -7,8 +7,8 @@ length. Two of ten million texts collide with a probability of 3e-6.
 import numpy as np
 
 from emoji_gpt2.encode import EncodedRows, text_hash
-from emoji_gpt2.splits import Array, TextIndex, packed_pairs
-from emoji_gpt2.store import StoreWriter
+from emoji_gpt2.splits import Array, TextIndex, distinct, first_of_each, packed_pairs
+from emoji_gpt2.store import Column, StoreWriter
 
 TRAIN, SPLIT, VAL, TEST = range(4)
 """What a row is for: training only, training or being held out, validation only, test only."""
@@ -39,15 +39,16 @@ class RowCollector:
 
     def __init__(self, writer: StoreWriter) -> None:
         self.writer = writer
-        self._texts: list[Array] = [np.empty(0, np.uint64)]
-        self._wholes: list[Array] = [np.empty(0, np.uint64)]
-        self._roles: list[Array] = [np.empty(0, np.uint8)]
+        self._roles = Column(np.uint8)
+        self._texts = Column(np.uint64)
+        self._wholes = Column(np.uint64)
+        self._emoji = Column(writer.dtype)
         self._indices: dict[tuple[int, ...], TextIndex] = {}
 
     @property
     def role(self) -> Array:
         """What each row is for, ``[rows]``."""
-        return _joined(self._roles)
+        return self._roles.values
 
     def count(self, role: int) -> int:
         """Return how many rows have ``role``."""
@@ -56,9 +57,10 @@ class RowCollector:
     def add(self, role: int, rows: EncodedRows) -> None:
         """Write rows."""
         self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
-        self._texts.append(rows.text_hashes)
-        self._wholes.append(rows.example_hashes)
-        self._roles.append(np.full(len(rows.lengths), role, dtype=np.uint8))
+        self._roles.add(np.full(len(rows.lengths), role))
+        self._texts.add(rows.text_hashes)
+        self._wholes.add(rows.example_hashes)
+        self._emoji.add(rows.emoji)
         self._indices = {}
 
     def index(self, *roles: int) -> TextIndex:
@@ -66,22 +68,9 @@ class RowCollector:
         present = tuple(role for role in roles if self.count(role))
         if present not in self._indices:
             rows = np.flatnonzero(np.isin(self.role, present)).astype(np.uint32)
-            rows = rows[_first_of_each(_joined(self._wholes)[rows])]
-            hashes, text_of_row = np.unique(_joined(self._texts)[rows], return_inverse=True)
-            text_of_row = text_of_row.astype(np.uint32)
-            pairs = packed_pairs(rows, text_of_row, *self.writer.flush())
+            rows = rows[first_of_each(self._wholes.values[rows])]
+            hashes, text_of_row = distinct(self._texts.values[rows])
+            n_emoji = self.writer.lengths.values - self.writer.n_prompt.values - np.uint16(1)
+            pairs = packed_pairs(rows, text_of_row, self._emoji.values, n_emoji)
             self._indices[present] = TextIndex(rows, hashes, text_of_row, pairs)
         return self._indices[present]
-
-
-def _joined(parts: list[Array]) -> Array:
-    """Return the parts as one array, and keep only that in the list."""
-    if len(parts) > 1:
-        parts[:] = [np.concatenate(parts)]
-    return parts[0]
-
-
-def _first_of_each(values: Array) -> Array:
-    """Return where each distinct value first stands, ascending."""
-    _, first = np.unique(values, return_index=True)
-    return np.sort(first)

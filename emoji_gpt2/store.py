@@ -31,7 +31,7 @@ from typing_extensions import Self
 log = logging.getLogger(__name__)
 
 Array = np.ndarray
-Dtype = np.dtype | str
+Dtype = np.dtype | type[np.generic] | str
 FORMAT = 2
 
 
@@ -59,6 +59,27 @@ class Split:
             return np.empty(0, dtype=np.int64)
         part: Array = self.answers[self.offsets[index] : self.offsets[index + 1]]
         return part
+
+
+class Column:
+    """Numbers that are added at the end without copying those that are there.
+
+    Args:
+        dtype: Of the numbers.
+    """
+
+    def __init__(self, dtype: Dtype) -> None:
+        self._dtype = np.dtype(dtype)
+        self._bytes = bytearray()
+
+    def add(self, values: Array) -> None:
+        """Append values; no array that ``values`` returned may be in use any more."""
+        self._bytes += values.astype(self._dtype).tobytes()
+
+    @property
+    def values(self) -> Array:
+        """All of them; to be let go before more are added."""
+        return np.frombuffer(self._bytes, self._dtype)
 
 
 @contextmanager
@@ -95,8 +116,8 @@ class StoreWriter:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         self._ids = (self._aside / "ids.bin").open("wb")
-        self._lengths: list[Array] = []
-        self._n_prompt: list[Array] = []
+        self.lengths = Column(np.uint16)
+        self.n_prompt = Column(np.uint16)
 
     def __enter__(self) -> Self:
         return self
@@ -105,15 +126,8 @@ class StoreWriter:
         """Append rows: the token ids of all, the length of each, and of each prompt."""
         assert len(ids) == lengths.sum(dtype=np.int64)
         self._ids.write(ids.astype(self.dtype, casting="safe").tobytes())
-        self._lengths.append(lengths.astype(np.uint16))
-        self._n_prompt.append(n_prompt.astype(np.uint16))
-
-    def flush(self) -> tuple[Array, Array, Array]:
-        """Return what has been added: all ids, each row's length, each row's prompt length."""
-        self._ids.flush()
-        self._lengths = [np.concatenate([np.empty(0, np.uint16), *self._lengths])]
-        self._n_prompt = [np.concatenate([np.empty(0, np.uint16), *self._n_prompt])]
-        return _mapped(self._aside / "ids.bin", self.dtype), self._lengths[0], self._n_prompt[0]
+        self.lengths.add(lengths)
+        self.n_prompt.add(n_prompt)
 
     def finish(self, splits: dict[str, Split], report: list[str], held_out: Array) -> None:
         """Write the rest and move the store into place.
@@ -123,11 +137,12 @@ class StoreWriter:
             report: Lines that say what was read, kept and dropped.
             held_out: Hashes of all texts that no split for training holds, ascending.
         """
-        _, lengths, n_prompt = self.flush()
+        starts = np.zeros(len(self.lengths.values) + 1, dtype=np.int64)
+        np.cumsum(self.lengths.values, out=starts[1:])
         self._save("held_out", held_out)
-        self._save("lengths", lengths)
-        self._save("starts", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
-        self._save("n_prompt", n_prompt)
+        self._save("lengths", self.lengths.values)
+        self._save("starts", starts)
+        self._save("n_prompt", self.n_prompt.values)
         for name, split in splits.items():
             self._save(f"{name}.rows", split.rows)
             if split.answers is not None and split.offsets is not None:

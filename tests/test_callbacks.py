@@ -2,12 +2,16 @@
 
 import signal
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
 
-from emoji_gpt2.callbacks import StopOnSignal
+from emoji_gpt2.callbacks import LastCheckpoint, StopOnSignal
+from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
 
 
 def handlers_after_start() -> tuple[Any, Any]:
@@ -65,3 +69,16 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [(False, False)]
+
+
+class TheirIO(TorchCheckpointIO):
+    """A user's choice."""
+
+
+@pytest.mark.parametrize(("given", "used"), [([], AtomicCheckpointIO), ([TheirIO()], TheirIO)])
+def test_checkpoints_are_written_atomically_unless_the_user_chose(
+    given: list[TorchCheckpointIO], used: type, tmp_path: Path
+) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, plugins=list(given), max_epochs=1)
+    LastCheckpoint(tmp_path).setup(trainer, LightningModule(), "fit")
+    assert type(trainer.strategy.checkpoint_io) is used

@@ -48,6 +48,7 @@ LAYERS = {
     "callbacks": 11,
     "samples": 11,
     "resume": 0,
+    "checkpoint_io": 0,
     "run_folder": 12,
     "cli": 13,
     "generate": 11,

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoji_gpt2.splits import TextIndex, packed_pairs
+from emoji_gpt2.splits import TextIndex, distinct, first_of_each, packed_pairs
 from emoji_gpt2.store import Split
 
 Row = tuple[str, tuple[int, ...]]
@@ -28,10 +28,9 @@ def index_of(rows: list[Row], used: list[int] | None = None) -> TextIndex:
     numbers = np.arange(len(rows)) if used is None else np.array(used)
     hashes = np.array([hash_of(text) for text, _ in rows], dtype=np.uint64)
     texts, text_of_row = np.unique(hashes[numbers], return_inverse=True)
-    ids = np.array([i for _, emoji in rows for i in (7, 8, *emoji, 9)], dtype=np.uint16)
-    lengths = np.array([len(emoji) + 3 for _, emoji in rows], dtype=np.uint16)
-    n_prompt = np.full(len(rows), 2, dtype=np.uint16)
-    pairs = packed_pairs(numbers, text_of_row, ids, lengths, n_prompt)
+    tokens = np.array([token for _, emoji in rows for token in emoji], dtype=np.uint16)
+    n_emoji = np.array([len(emoji) for _, emoji in rows], dtype=np.uint16)
+    pairs = packed_pairs(numbers, text_of_row, tokens, n_emoji)
     return TextIndex(numbers, texts, text_of_row, pairs)
 
 
@@ -122,6 +121,15 @@ def test_the_held_out_texts_do_not_depend_on_the_order_of_rows(
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert parts_of(rows, wanted).held_out == parts_of(shuffled, wanted).held_out
+
+
+@given(st.lists(st.integers(0, 20)))
+def test_distinct_values_and_their_first_places(values: list[int]) -> None:
+    found, places = distinct(np.array(values, dtype=np.uint64))
+    assert found.tolist() == sorted(set(values))
+    assert found[places].tolist() == values
+    first = first_of_each(np.array(values, dtype=np.uint64)).tolist()
+    assert first == [value not in values[:place] for place, value in enumerate(values)]
 
 
 def test_the_same_rows_split_the_same() -> None:

@@ -54,10 +54,8 @@ def test_rows_come_back_as_they_were_added(
             for chunk in chunks:
                 add(writer, chunk, prompts[done : done + len(chunk)])
                 done += len(chunk)
-                ids, lengths, n_prompt = writer.flush()
-                assert ids.tolist() == [token for row in rows[:done] for token in row]
-                assert lengths.tolist() == [len(row) for row in rows[:done]]
-                assert n_prompt.tolist() == prompts[:done]
+                assert writer.lengths.values.tolist() == [len(row) for row in rows[:done]]
+                assert writer.n_prompt.values.tolist() == prompts[:done]
             writer.finish(train_on([0] if rows else []) | {"val": ranked}, ["é", "🍕"], held_out)
         assert is_whole(folder)
         assert [entry.name for entry in folder.parent.iterdir()] == ["store"]
@@ -77,7 +75,7 @@ def test_rows_come_back_as_they_were_added(
 
 def test_a_store_of_no_rows(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as writer:
-        assert [len(array) for array in writer.flush()] == [0, 0, 0]
+        assert len(writer.lengths.values) == len(writer.n_prompt.values) == 0
         none = Split(np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(1, np.int64))
         writer.finish({"train": Split(np.empty(0, np.int64)), "val": none}, [], NOTHING)
     store = Store(tmp_path / "store")

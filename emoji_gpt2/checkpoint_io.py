@@ -1,0 +1,42 @@
+"""Checkpoints that are whole whenever they are there, on any file system.
+
+    trainer = Trainer(plugins=[AtomicCheckpointIO()])
+
+Lightning 2.6 writes into the system's temporary folder and moves the file. Where that is another
+file system, as /tmp is on clusters, moving means copying into the file that is there: a run that is
+killed meanwhile leaves half a checkpoint (lightning/fabric/utilities/cloud_io.py, ``_atomic_save``;
+fsspec/implementations/local.py, ``commit``). It also holds the file in memory twice.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write beside the file's place, then rename; addresses (s3://…) are Lightning's business."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; until it is whole, what was there before stays.
+
+        A killed run may leave the file beside it, which the next writing uses again.
+        """
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.part")
+        try:
+            with aside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
