@@ -27,6 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from emoji_gpt2.callbacks import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
+from emoji_gpt2.hub import PushToHub
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import read_checkpoint
 from emoji_gpt2.run_folder import CONFIG, claim, default_loggers, find_checkpoint, run_callbacks
@@ -90,7 +91,7 @@ class EmojiCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add --output_dir, --checkpoint.*, --optimizer and --lr_scheduler."""
+        """Add --output_dir, --checkpoint.*, --hub.*, --optimizer and --lr_scheduler."""
         parser.add_argument(
             "--output_dir",
             default=DEFAULT_OUTPUT_DIR,
@@ -98,6 +99,7 @@ class EmojiCLI(LightningCLI):
             help="Folder for all that the run writes: config, metrics, checkpoints, model.",
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(PushToHub, "hub")
         parser.add_optimizer_args((Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         parser.link_arguments("model.pretrained", "data.tokenizer")
@@ -152,8 +154,9 @@ class EmojiCLI(LightningCLI):
             claim(self._folder, resuming=bool(ckpt_path) and ours)
 
     def before_fit(self) -> None:
-        """Read the data before other processes are started: a mistake in it is then said once."""
+        """Look for mistakes before other processes are started: they are then said once."""
         if _on_rank_zero():
+            self._get(self.config_init, "hub").preflight()
             self.datamodule.prepare_data()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -168,6 +171,8 @@ class EmojiCLI(LightningCLI):
         callbacks: list[Callback] = [WritePredictions(folder / PREDICTIONS)]
         if fitting and config["enable_checkpointing"] is not False:
             callbacks = run_callbacks(folder, self._get(self.config_init, "checkpoint"))
+        if fitting:
+            callbacks.append(self._get(self.config_init, "hub"))
         return self._instantiate_trainer(config, callbacks)
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:

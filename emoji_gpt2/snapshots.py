@@ -1,0 +1,121 @@
+"""What of a run goes to the Hub: the Transformers folder and the checkpoints, copied aside.
+
+    write_current(pl_module, folder)               # or write_best(trainer, pl_module, folder)
+    wanted = checkpoints_to_push(trainer, "checkpoint")          # {"last.ckpt": Path(...)}
+    copy_checkpoint(wanted["last.ckpt"], folder / "last.ckpt")
+
+What is copied stays as it is, whatever is saved later.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from emoji_gpt2.callbacks import LAST, ExportBest, LastCheckpoint
+from emoji_gpt2.export import save_transformers_folder
+from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.uploads import Stamp
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what changes whenever a file is written anew."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """Fill ``target`` with ``source``'s files, as hard links where the file system has them.
+
+    Safe for a folder of ``save_transformers_folder``: it is replaced as a whole, by new files, and
+    never written into, so that what is linked stays as it is.
+    """
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, copy)
+            except OSError:
+                shutil.copyfile(path, copy)
+
+
+def copy_checkpoint(path: Path, target: Path) -> None:
+    """Copy a checkpoint.
+
+    No link: Lightning writes last.ckpt in the system's temporary folder and moves it, which between
+    two file systems means to write into the file that is there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def write_current(pl_module: EmojiGPT2, folder: Path) -> None:
+    """Write the weights as they are now as a Transformers folder."""
+    save_transformers_folder(pl_module.model, pl_module.tokenizer, folder)
+
+
+def write_best(trainer: Trainer, pl_module: EmojiGPT2, folder: Path) -> None:
+    """Write the best weights: those exported, of the best checkpoint, or else the present ones."""
+    exported = exported_folder(trainer)
+    if exported:
+        link_folder(exported, folder)
+        return
+    for callback in _callbacks(trainer, ModelCheckpoint):
+        if callback.monitor and Path(callback.best_model_path).is_file():
+            best = callback.best_model_path
+            write_current(EmojiGPT2.load_from_checkpoint(best, map_location="cpu"), folder)
+            return
+    write_current(pl_module, folder)
+
+
+def exported_folder(trainer: Trainer) -> Path | None:
+    """Return the run's exported Transformers folder, if it has one."""
+    folders = [callback.folder for callback in _callbacks(trainer, ExportBest)]
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def run_folder(trainer: Trainer) -> tuple[Path, bool]:
+    """Return the folder that a run writes into, and whether nothing else does."""
+    for callback in _callbacks(trainer, ExportBest):
+        return callback.folder.parent, True
+    return Path(trainer.default_root_dir), False
+
+
+def checkpoints_to_push(trainer: Trainer, strategy: str) -> dict[str, Path]:
+    """Return the checkpoints that a strategy pushes, by their name in the repository."""
+    if strategy not in ("checkpoint", "all_checkpoints"):
+        return {}
+    kept = [(path, callback) for path, callback in _kept(trainer) if path.is_file()]
+    wanted = {path.name: path for path, _ in kept} if strategy == "all_checkpoints" else {}
+    whole = [path for path, callback in kept if not callback.save_weights_only]
+    if whole:
+        wanted[LAST] = max(whole, key=stamp)  # the newest from which training can go on
+    return wanted
+
+
+def saves(trainer: Trainer) -> tuple[Any, ...]:
+    """Return what changes whenever a ModelCheckpoint saves something; no file is looked at."""
+    return tuple(
+        (path, callback.best_model_score, getattr(callback, "_last_global_step_saved", 0))
+        for path, callback in _kept(trainer)
+    )
+
+
+def _kept(trainer: Trainer) -> list[tuple[Path, ModelCheckpoint]]:
+    """Return the checkpoints that are kept, each with the callback that keeps it."""
+    found = []
+    for callback in _callbacks(trainer, ModelCheckpoint):
+        names = [*callback.best_k_models, callback.best_model_path, callback.last_model_path]
+        if isinstance(callback, LastCheckpoint):
+            names.append(str(Path(str(callback.dirpath)) / LAST))
+        found += [(Path(name), callback) for name in dict.fromkeys(names) if name]
+    return found
+
+
+def _callbacks(trainer: Trainer, kind: Any) -> list[Any]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kind)]
