@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.errors import UserError, check
@@ -40,13 +39,14 @@ STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
 log = logging.getLogger(__name__)
 
 
-class PushToHub(Checkpoint):
+class PushToHub(Callback):
     """Push the run to a Hub repository while it trains; training neither waits for it nor dies.
 
     What was saved since the last batch is noticed when the next one starts, and pushed once: then
     all callbacks have saved what they save after a step or an epoch, wherever this one is listed.
     The best weights go there at the end, when all callbacks are done, from ``model/`` if the run
-    exports one.
+    exports one. So it need not be a ``Checkpoint``, beside which Lightning adds no ModelCheckpoint
+    of its own.
 
     Args:
         repo_id: USER/NAME of the repository, which is made if it is not there; null pushes nothing.

@@ -10,6 +10,7 @@ again; https://huggingface.co/docs/hub/rate-limits says how long the Hub wants o
 """
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ REQUEST_TIMEOUT_S = 60.0
 MAY_PASS = (408, 409, 412, 425, 429)
 """Client errors that another try may not meet again; others will stay."""
 T = TypeVar("T")
+_timeouts: list[float] = []
+_factories: list[Callable[[], Any]] = []
+_lock = threading.Lock()
 
 
 def check_access(
@@ -224,21 +228,28 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def request_timeouts(seconds: float) -> Iterator[None]:
     """Give the client's requests a timeout as long as the context lasts; it has none by itself.
 
-    A client factory that the user has set is used, and its timeouts are kept.
+    A client factory that the user has set is used, and its timeouts are kept. Contexts of several
+    threads may overlap: the shortest timeout holds.
     """
-    before = _http._GLOBAL_CLIENT_FACTORY  # noqa: SLF001 - there is no getter
-
-    def client() -> Any:
-        made = before()
-        if made.timeout.read is None:
-            made.timeout = seconds
-        return made
-
-    set_client_factory(client)
+    with _lock:
+        if not _timeouts:
+            _factories.append(_http._GLOBAL_CLIENT_FACTORY)  # noqa: SLF001 - there is no getter
+        _timeouts.append(seconds)
+        set_client_factory(_client)  # closes the client that there is
     try:
         yield
     finally:
-        set_client_factory(before)
+        with _lock:
+            _timeouts.remove(seconds)
+            if not _timeouts:
+                set_client_factory(_factories.pop())
+
+
+def _client() -> Any:
+    made = _factories[-1]()
+    if made.timeout.read is None:
+        made.timeout = min(_timeouts)
+    return made
 
 
 @contextmanager
