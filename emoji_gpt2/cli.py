@@ -222,6 +222,8 @@ def main(default_subcommand: str | None = None) -> None:
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # validate, test and predict need no checkpoint callbacks.
     warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # A run may go on in another folder, or on another disk.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
     # --data.val_fraction 0 is meant.
     warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
     # Lightning 2.6 with torch 2.13; nothing that a user can do about it.

@@ -123,7 +123,7 @@ class PushToHub(Callback):
         if line is not None:
             raise UserError(line)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the thread that pushes; what is saved by now was saved by an earlier run."""
         self._seen = (self._writes, saves(trainer))
         if self.repo_id is None or _is_dev_run(trainer) or not trainer.is_global_zero:

@@ -150,18 +150,25 @@ class Uploader:
         return self._waiting is not None and time.monotonic() >= self._not_before
 
     def _push(self, snapshot: Snapshot) -> None:
-        """Try until it is pushed, is hopeless, or was tried often enough."""
-        for attempt in range(1, TRIES + 1):
-            self._status = f"{snapshot.title}, try {attempt}"
+        """Try until it is pushed, is hopeless, or was tried often enough.
+
+        A newer snapshot that takes over has all its tries; only waits go on growing.
+        """
+        tries = failed = 0
+        while True:
+            tries += 1
+            self._status = f"{snapshot.title}, try {tries}"
             try:
                 self._send(snapshot)
             except Exception as error:  # noqa: BLE001 - training must not die of it
-                wait = wait_before_retry(error, attempt)
-                if wait is None or attempt == TRIES or self._abandoned:
+                failed += 1
+                wait = wait_before_retry(error, min(failed, TRIES))
+                if wait is None or tries == TRIES or self._abandoned:
                     self.fail(snapshot.title, error)
                     break
                 log.warning("Push of %s: %s; again in %.0f s", snapshot.title, reason(error), wait)
-                snapshot = self._latest(snapshot, wait)
+                newer = self._newer(snapshot, wait)
+                snapshot, tries = (newer, 0) if newer else (snapshot, tries)
             else:
                 self.pushed += 1
                 self.delivered |= snapshot.stamps
@@ -170,15 +177,14 @@ class Uploader:
         if not snapshot.keep:
             snapshot.delete()
 
-    def _latest(self, snapshot: Snapshot, wait: float) -> Snapshot:
-        """Wait, and return the snapshot that waits by then, or this one."""
+    def _newer(self, snapshot: Snapshot, wait: float) -> Snapshot | None:
+        """Wait, and return the snapshot that has come by then, which takes this one's place."""
         self._status = f"{snapshot.title}, which waits {wait:.0f} s for another try"
         with self._changed:
             self._changed.wait_for(lambda: self._abandoned, wait)
             newer, self._waiting = self._waiting, None
-        if newer is None:
-            return snapshot
-        self._skip(snapshot, newer)
+        if newer:
+            self._skip(snapshot, newer)
         return newer
 
     def _skip(self, skipped: Snapshot, newer: Snapshot) -> None:

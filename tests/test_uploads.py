@@ -182,7 +182,7 @@ def test_what_passes_is_tried_again(
     fault = Fault("POST", "/commit/")
     fault.__dict__.update({**PASSING[name].__dict__, "method": "POST", "path_contains": "/commit/"})
     hub.faults.append(fault)
-    uploader = Uploader(lambda s: _send(s), request_timeout=0.5)
+    uploader = Uploader(_send, request_timeout=0.5)
     start = time.monotonic()
     uploader.submit(new("one"))
     uploader.close()
@@ -354,7 +354,12 @@ def test_a_checkpoint_is_downloaded(hub: HubServer) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["hf://tester/run/no.ckpt", "hf://tester/no/last.ckpt", "hf://tester/run@no/a", "hf://last.ckpt"],
+    [
+        "hf://tester/run/no.ckpt",
+        "hf://tester/no/last.ckpt",
+        "hf://tester/run@no/a",
+        "hf://last.ckpt",
+    ],
 )
 def test_a_checkpoint_that_is_not_there(hub: HubServer, address: str) -> None:
     hub.add_repo("tester/run", {"a": b""})
