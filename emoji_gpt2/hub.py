@@ -205,7 +205,7 @@ class PushToHub(Callback):
             if final:
                 write_best(trainer, pl_module, folder)
             else:
-                write_current(pl_module, folder)
+                write_current(pl_module, folder, self._aside / "first")
             stamps = self._copy_checkpoints(trainer, folder)
         except Exception as error:  # noqa: BLE001 - a full disk must not end the training
             shutil.rmtree(folder.parent, ignore_errors=True)

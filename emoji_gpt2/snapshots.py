@@ -1,6 +1,6 @@
 """What of a run goes to the Hub: the Transformers folder and the checkpoints, copied aside.
 
-    write_current(pl_module, folder)               # or write_best(trainer, pl_module, folder)
+    write_current(pl_module, folder, first)        # or write_best(trainer, pl_module, folder)
     wanted = checkpoints_to_push(trainer, "checkpoint")          # {"last.ckpt": Path(...)}
     copy_checkpoint(wanted["last.ckpt"], folder / "last.ckpt")
 
@@ -9,6 +9,7 @@ What is copied stays as it is, whatever is saved later.
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,22 @@ def copy_checkpoint(path: Path, target: Path) -> None:
     shutil.copyfile(path, target)
 
 
-def write_current(pl_module: EmojiGPT2, folder: Path) -> None:
-    """Write the weights as they are now as a Transformers folder."""
-    save_transformers_folder(pl_module.model, pl_module.tokenizer, folder)
+def write_current(pl_module: EmojiGPT2, folder: Path, first: Path) -> None:
+    """Write the weights as they are now as a Transformers folder.
+
+    Args:
+        pl_module: The model.
+        folder: Where to.
+        first: Made by the first call of a run. The others link its files, all but the weights:
+            tokenizer and generation config are the same throughout a run, and slow to write.
+    """
+    if not first.is_dir():
+        save_transformers_folder(pl_module.model, pl_module.tokenizer, first)
+    link_folder(first, folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        pl_module.model.save_pretrained(name)
+        for weights in Path(name).glob("model*.safetensors*"):
+            weights.replace(folder / weights.name)
 
 
 def write_best(trainer: Trainer, pl_module: EmojiGPT2, folder: Path) -> None:
@@ -67,9 +81,9 @@ def write_best(trainer: Trainer, pl_module: EmojiGPT2, folder: Path) -> None:
     for callback in _callbacks(trainer, ModelCheckpoint):
         if callback.monitor and Path(callback.best_model_path).is_file():
             best = callback.best_model_path
-            write_current(EmojiGPT2.load_from_checkpoint(best, map_location="cpu"), folder)
-            return
-    write_current(pl_module, folder)
+            pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
+            break
+    save_transformers_folder(pl_module.model, pl_module.tokenizer, folder)
 
 
 def exported_folder(trainer: Trainer) -> Path | None:
