@@ -11,6 +11,7 @@ it the checkpoints. How pushes run in the background is in ``uploads.py``.
 import logging
 import shutil
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,6 +94,8 @@ class PushToHub(Callback):
         self._checked = False
         self._uploader: Uploader | None = None
         self._aside = Path()
+        self._numbers = count()
+        self._failed = False
         self._writes = 0
         self._seen: Any = None
 
@@ -103,7 +106,9 @@ class PushToHub(Callback):
             UserError: it cannot; one line says why.
         """
         if self.repo_id is not None and not self._checked:
-            self.repo_id = check_access(self.repo_id, self.private, self.revision, argument)
+            self.repo_id = check_access(
+                self.repo_id, self.private, self.revision, argument, self.request_timeout
+            )
             self._checked = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -150,8 +155,9 @@ class PushToHub(Callback):
             UserError: a push has failed and ``strict`` is set; on all ranks.
         """
         if self.strict and self.repo_id is not None and not _is_dev_run(trainer):
-            failed = bool(self._uploader and self._uploader.failures)
-            if trainer.strategy.reduce_boolean_decision(failed, all=False):
+            mine = bool(self._uploader and self._uploader.failures)
+            self._failed = trainer.strategy.reduce_boolean_decision(mine, all=False)
+            if self._failed:
                 raise UserError(self._strict_line())
         self._push_if_saved(trainer, pl_module)
 
@@ -172,8 +178,9 @@ class PushToHub(Callback):
         if self._uploader is not None:
             self._push_if_saved(trainer, pl_module)
             self._finish(trainer, self.exit_wait)
-        if isinstance(exception, SystemExit) and trainer.world_size > 1:
-            # All ranks stop together. Were the others gone, Lightning would kill this one.
+        together = isinstance(exception, SystemExit) or self._failed
+        if self.repo_id is not None and together and trainer.world_size > 1:
+            # All ranks stop for the same reason. Were others gone, Lightning would kill rank 0.
             trainer.strategy.barrier()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -200,15 +207,16 @@ class PushToHub(Callback):
         assert self._uploader is not None
         assert isinstance(pl_module, EmojiGPT2)
         title = f"{'Best weights' if final else 'Weights'} after step {trainer.global_step}"
-        folder = self._aside / f"{trainer.global_step}{'-best' * final}" / MODEL
+        parent = self._aside / f"{'best-' * final}{next(self._numbers)}"
+        folder = parent / MODEL
         try:
             if final:
                 write_best(trainer, pl_module, folder)
             else:
-                write_current(pl_module, folder, self._aside / "first")
+                write_current(pl_module, folder, self._aside / "first" / MODEL)
             stamps = self._copy_checkpoints(trainer, folder)
         except Exception as error:  # noqa: BLE001 - a full disk must not end the training
-            shutil.rmtree(folder.parent, ignore_errors=True)
+            shutil.rmtree(parent, ignore_errors=True)
             self._uploader.fail(title, error)
             return
         keep = final and exported_folder(trainer) is None
@@ -236,7 +244,7 @@ class PushToHub(Callback):
         kept = None
         try:
             uploader.close(at_most)
-            kept = next(self._aside.glob(f"*-best/{MODEL}"), None) if uploader.failures else None
+            kept = next(self._aside.glob(f"best-*/{MODEL}"), None) if uploader.failures else None
         finally:
             if not kept:
                 shutil.rmtree(self._aside, ignore_errors=True)

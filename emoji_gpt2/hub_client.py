@@ -51,6 +51,7 @@ def check_access(
     private: bool | None = None,
     revision: str | None = None,
     argument: str = "--hub.repo_id",
+    request_timeout: float = REQUEST_TIMEOUT_S,
 ) -> str:
     """Make sure that ``repo_id`` can be written; create it, and the branch, if they are not there.
 
@@ -59,6 +60,7 @@ def check_access(
         private: Of a repository that is created; None is the user's or organization's default.
         revision: A branch; None is main.
         argument: What an error calls ``repo_id``.
+        request_timeout: Seconds without an answer after which a request has failed.
 
     Returns:
         USER/NAME.
@@ -69,8 +71,8 @@ def check_access(
     """
     try:
         validate_repo_id(repo_id)
-        with request_timeouts(REQUEST_TIMEOUT_S):
-            return with_retries(lambda: _prove_write_access(repo_id, private, revision))
+        with request_timeouts(request_timeout):
+            return with_retries(lambda: _prove_write_access(repo_id, private, revision), tries=3)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run must not begin
         raise UserError(
             f"{argument}: got {repo_id!r}, wanted a repository that your token can write "

@@ -335,6 +335,14 @@ def test_a_hub_that_is_away_for_a_moment(hub: HubServer, token: None) -> None:
     assert check_access(REPO) == REPO
 
 
+def test_a_hub_that_does_not_answer(hub: HubServer, token: None) -> None:
+    hub.faults.append(Fault("GET", "whoami", kind="hang", times=None))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="timed out"):
+        check_access(REPO, request_timeout=0.2)
+    assert time.monotonic() - start < 5
+
+
 def test_the_token_is_taken_out_of_errors(hub: HubServer, token: None) -> None:
     text = reason(ValueError("Bearer hf_good\nand hf_abcdefghijklmnopqrstuvwxyz"))
     assert text == "Bearer *** and ***"
