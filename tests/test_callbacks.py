@@ -2,12 +2,13 @@
 
 import signal
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from emoji_gpt2.callbacks import StopOnSignal
+from emoji_gpt2.callbacks import BestCheckpoint, StopOnSignal
 
 
 def handlers_after_start() -> tuple[Any, Any]:
@@ -38,3 +39,18 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [(False, False)]
+
+
+def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    """On an empty disk the best of what follows would otherwise never be kept."""
+    before = BestCheckpoint(str(tmp_path))
+    before.best_model_path = str(tmp_path / "best.ckpt")
+    before.best_k_models = {before.best_model_path: 0.9}  # type: ignore[dict-item]
+    state = before.state_dict()
+    after = BestCheckpoint(str(tmp_path))
+    after.load_state_dict(state)
+    assert (after.best_model_path, after.best_k_models) == ("", {})
+    (tmp_path / "best.ckpt").touch()
+    after.load_state_dict(state)
+    assert after.best_model_path == before.best_model_path
+    assert after.best_k_models == before.best_k_models
