@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 from huggingface_hub.utils._http import parse_ratelimit_headers, set_client_factory
 from huggingface_hub.utils._validators import validate_repo_id
@@ -194,11 +194,17 @@ def wait_before_retry(error: BaseException, attempt: int) -> float | None:
                 return None
             wait = max(FIRST_WAIT_S * 2 ** (attempt - 1), _wanted_wait(one.response.headers))
             return wait if wait <= LONGEST_WAIT_S else None
-        # httpx's base class, under whichever name the client has it: httpx, httpx2
-        if any(kind.__name__ == "TransportError" for kind in type(one).__mro__):
+        if isinstance(one, OfflineModeIsEnabled):
+            return None
+        if isinstance(one, ConnectionError | TimeoutError) or _is_of_httpx(one):
             return FIRST_WAIT_S * 2.0 ** (attempt - 1)
     # hf_xet raises RuntimeErrors; files and values do not mend by themselves.
     return FIRST_WAIT_S * 2.0 ** (attempt - 1) if type(error) is RuntimeError else None
+
+
+def _is_of_httpx(error: BaseException) -> bool:
+    """Whether no answer came; the client's library is httpx or httpx2, by its version."""
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
 def _wanted_wait(headers: Any) -> float:

@@ -500,6 +500,16 @@ def test_a_mistake_by_hand_is_one_line(
     assert not out
 
 
+@pytest.mark.slow
+def test_the_command_by_hand_is_a_module(hub: HubServer, trained_run: Path, tmp_path: Path) -> None:
+    words = ["push", str(trained_run / "model"), "--repo_id", REPO]
+    command = [sys.executable, "-m", "emoji_gpt2.hub", *words]
+    env = hub.env(tmp_path, "hf_good") | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{hub.url}/{REPO}\n"), done.stderr
+    assert contents(trained_run / "model").items() <= repo_of(hub).files.items()
+
+
 def test_a_push_by_hand_that_fails(
     hub: HubServer, token: None, trained_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

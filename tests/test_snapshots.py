@@ -39,7 +39,7 @@ def test_a_folder_aside_outlives_the_next_export(
     (model / "sub" / "weights").write_text("old", encoding="utf-8")
     link_folder(model, tmp_path / "aside")
     copy = tmp_path / "aside" / "sub" / "weights"
-    assert (os.stat(copy).st_nlink == 2) is links
+    assert (copy.stat().st_nlink == 2) is links
     model.rename(tmp_path / "gone")  # as an export does
     (model / "sub").mkdir(parents=True)
     (model / "sub" / "weights").write_text("new", encoding="utf-8")

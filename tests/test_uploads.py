@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 
 from emoji_gpt2 import hub_client, uploads
@@ -228,7 +229,9 @@ def test_it_gives_up_after_five_tries(
 def test_waits_grow_and_are_not_endless(hub: HubServer, token: None) -> None:
     hub.add_repo(REPO, {})
     assert wait_before_retry(RuntimeError(), 3) == pytest.approx(0.08)
-    assert wait_before_retry(ValueError("a README that is not valid"), 1) is None
+    assert wait_before_retry(ConnectionResetError(), 1) == pytest.approx(0.02)
+    for lasting in (ValueError("no valid README"), OfflineModeIsEnabled(), FileNotFoundError()):
+        assert wait_before_retry(lasting, 1) is None
     hub.faults.append(Fault("GET", "whoami", status=429, headers={"Retry-After": "86400"}))
     start = time.monotonic()
     with pytest.raises(UserError, match="429"):
