@@ -8,6 +8,7 @@ At the root of the repository is the Transformers folder, so that ``pipeline`` f
 it the checkpoints. How pushes run in the background is in ``uploads.py``.
 """
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -31,11 +32,13 @@ from emoji_gpt2.snapshots import (
     stamp,
     write_best,
     write_current,
+    write_first,
 )
 from emoji_gpt2.uploads import Snapshot, Stamp, Uploader
 
 ASIDE = ".push-"
 """How the folder of snapshots begins, in the run's folder."""
+FIRST = f"first/{MODEL}"
 STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
 log = logging.getLogger(__name__)
 
@@ -139,6 +142,9 @@ class PushToHub(Callback):
         home.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=home))
         self._uploader = Uploader(self._send, self.min_interval, self.request_timeout)
+        if self.strategy != "end" and isinstance(pl_module, EmojiGPT2):
+            with contextlib.suppress(Exception):  # the first snapshot tries again, and reports
+                write_first(pl_module, self._aside / FIRST)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -213,7 +219,7 @@ class PushToHub(Callback):
             if final:
                 write_best(trainer, pl_module, folder)
             else:
-                write_current(pl_module, folder, self._aside / "first" / MODEL)
+                write_current(pl_module, folder, self._aside / FIRST)
             stamps = self._copy_checkpoints(trainer, folder)
         except Exception as error:  # noqa: BLE001 - a full disk must not end the training
             shutil.rmtree(parent, ignore_errors=True)

@@ -60,16 +60,25 @@ def write_current(pl_module: EmojiGPT2, folder: Path, first: Path) -> None:
     Args:
         pl_module: The model.
         folder: Where to.
-        first: Made by the first call of a run. The others link its files, all but the weights:
-            tokenizer and generation config are the same throughout a run, and slow to write.
+        first: Of an earlier call of ``write_first`` in the same run, or not there yet. Its files
+            are linked, all but the weights.
     """
-    if not first.is_dir():
-        save_transformers_folder(pl_module.model, pl_module.tokenizer, first)
+    write_first(pl_module, first)
     link_folder(first, folder)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         pl_module.model.save_pretrained(name)
         for weights in Path(name).glob("model*.safetensors*"):
             weights.replace(folder / weights.name)
+
+
+def write_first(pl_module: EmojiGPT2, first: Path) -> None:
+    """Write, if it is not there, a Transformers folder for the others to link.
+
+    Tokenizer and generation config are the same throughout a run, and take ten times as long to
+    write as a small model.
+    """
+    if not first.is_dir():
+        save_transformers_folder(pl_module.model, pl_module.tokenizer, first)
 
 
 def write_best(trainer: Trainer, pl_module: EmojiGPT2, folder: Path) -> None:

@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tests.cli_runs import ROOT, write_table
+from emoji_gpt2 import EmojiTable
+from tests.cli_runs import ROOT
 from tests.hub_server import Fault, HubServer
 
 REPO = "tester/emoji"
@@ -39,6 +40,13 @@ class Clock(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         print(f"trained in {time.perf_counter() - self.start:.3f} s", flush=True)
+
+
+def write_data(path: Path, rows: int = 12_000) -> None:
+    """Write a table of which an epoch takes some seconds, since each epoch's end is saved."""
+    emoji = [one for one in EmojiTable.builtin() if not EmojiTable.builtin().tones(one)]
+    lines = [f"thing {n} of many,{emoji[n % 500]}" for n in range(rows)]
+    path.write_text("\n".join(["text,emoji", *lines]) + "\n", encoding="utf-8")
 
 
 def train(hub: HubServer, folder: Path, name: str, args: argparse.Namespace, push: bool) -> float:
@@ -82,7 +90,7 @@ def main() -> None:
     ratios = []
     with HubServer("lfs") as hub, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_table(folder / "emoji.csv", 1500)
+        write_data(folder / "emoji.csv")
         hub.faults.append(Fault(kind="slow", bytes_per_s=1_000_000, times=None))
         train(hub, folder, "warm-up", args, push=False)
         for pair in range(args.pairs):
