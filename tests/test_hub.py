@@ -8,11 +8,13 @@ there, and that its weights are those of a run without a Hub.
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,6 +210,28 @@ def test_any_trainer_with_callbacks_in_any_order(
     weights = GPT2LMHeadModel.from_pretrained(REPO).state_dict()
     assert torch.equal(weights["lm_head.weight"], saved["state_dict"]["model.lm_head.weight"])
     assert_nothing_aside(tmp_path)
+
+
+def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
+    hub: HubServer, token: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.faults.append(Fault("POST", "/commit/", status=403, times=None))
+    model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2})
+    model.configure_model()
+    trainer: Any = SimpleNamespace(
+        callbacks=[], default_root_dir=tmp_path, is_global_zero=True, global_step=3, world_size=1
+    )
+    push = PushToHub(REPO, strategy="end")
+    push.preflight()
+    push.on_fit_start(trainer, model)
+    push.teardown(trainer, model, "fit")
+    found = re.search(
+        r"Push by hand: python -m emoji_gpt2\.hub (push \S+ --repo_id \S+)", caplog.text
+    )
+    assert found, caplog.text
+    hub.faults.clear()
+    hub_main(found.group(1).split())
+    assert {*repo_of(hub).files} >= FOLDER
 
 
 def test_another_module_is_refused(hub: HubServer, token: None, tmp_path: Path) -> None:
