@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emoji_gpt2.data import EmojiDataModule
     from emoji_gpt2.fit import fine_tune_gpt2
     from emoji_gpt2.generate import EmojiGenerator, generate_emoji
+    from emoji_gpt2.hub import PushToHub
     from emoji_gpt2.module import EmojiGPT2
     from emoji_gpt2.table import EmojiTable
 
@@ -21,6 +22,7 @@ __all__ = [
     "EmojiGPT2",
     "EmojiGenerator",
     "EmojiTable",
+    "PushToHub",
     "fine_tune_gpt2",
     "generate_emoji",
 ]
@@ -30,6 +32,7 @@ _HOME = {
     "EmojiGPT2": "module",
     "EmojiGenerator": "generate",
     "EmojiTable": "table",
+    "PushToHub": "hub",
     "fine_tune_gpt2": "fit",
     "generate_emoji": "generate",
 }

@@ -86,6 +86,11 @@ class BestCheckpoint(ModelCheckpoint):
             self.monitor = None
         super().on_train_start(trainer, pl_module)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best so far, unless it was lost with another disk: then start anew."""
+        if Path(state_dict["best_model_path"]).is_file():
+            super().load_state_dict(state_dict)
+
 
 class LastCheckpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, from which training goes on: at each epoch's end, and by steps or time.

@@ -28,6 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 from emoji_gpt2.callbacks import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
+from emoji_gpt2.hub import PushToHub
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import read_checkpoint
 from emoji_gpt2.run_folder import (
@@ -98,7 +99,7 @@ class EmojiCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add --output_dir, --checkpoint.*, --optimizer and --lr_scheduler."""
+        """Add --output_dir, --checkpoint.*, --hub.*, --optimizer and --lr_scheduler."""
         parser.add_argument(
             "--output_dir",
             default=DEFAULT_OUTPUT_DIR,
@@ -106,6 +107,7 @@ class EmojiCLI(LightningCLI):
             help="Folder for all that the run writes: config, metrics, checkpoints, model.",
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(PushToHub, "hub")
         parser.add_optimizer_args((Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         parser.link_arguments("model.pretrained", "data.tokenizer")
@@ -162,8 +164,10 @@ class EmojiCLI(LightningCLI):
             claim(self._folder, resuming=bool(ckpt_path) and ours)
 
     def before_fit(self) -> None:
-        """Read the data before other processes are started: a node says a mistake in it once."""
+        """Look for mistakes before other processes are started: a node says them once."""
         if _first_of_node():
+            if not self._options.trainer.fast_dev_run:
+                self._get(self.config_init, "hub").preflight()
             self.datamodule.prepare_data()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -178,6 +182,8 @@ class EmojiCLI(LightningCLI):
         callbacks: list[Callback] = [WritePredictions(folder / PREDICTIONS)]
         if fitting and config["enable_checkpointing"] is not False:
             callbacks = run_callbacks(folder, self._get(self.config_init, "checkpoint"))
+        if fitting:
+            callbacks.append(self._get(self.config_init, "hub"))
         try:
             return self._instantiate_trainer(config, callbacks)
         except ValueError as error:  # such as a strategy that the accelerator cannot run
@@ -236,6 +242,8 @@ def main(default_subcommand: str | None = None) -> None:
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # validate, test and predict need no checkpoint callbacks.
     warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # A run may go on in another folder, or on another disk.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
     # --data.val_fraction 0 is meant.
     warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
     # Lightning 2.6 with torch 2.13; nothing that a user can do about it.

@@ -25,7 +25,8 @@ def fine_tune_gpt2(
         data_path: What ``EmojiDataModule(path=...)`` takes; None is the built-in emoji table.
         model_name: Hub id or folder of a GPT-2; None trains a small one from scratch.
         output_dir: Where config, metrics, checkpoints and ``model/`` are written.
-        hub_model_name: USER/NAME of a Hub repository to push ``model/`` to when done.
+        hub_model_name: USER/NAME of a Hub repository to push to, at each saved checkpoint and the
+            best weights when done.
         max_epochs: Passes over the training rows.
         batch_size: Rows of an optimizer step.
         learning_rate: AdamW's highest.
@@ -38,14 +39,14 @@ def fine_tune_gpt2(
     from emoji_gpt2.callbacks import BestCheckpoint
     from emoji_gpt2.data import EmojiDataModule
     from emoji_gpt2.export import MODEL
-    from emoji_gpt2.hub import check_access, push_folder
+    from emoji_gpt2.hub import PushToHub
     from emoji_gpt2.module import EmojiGPT2
     from emoji_gpt2.run_folder import claim, default_loggers, run_callbacks
 
     folder = Path(output_dir).expanduser()
     claim(folder, resuming=False)
-    if hub_model_name:
-        check_access(hub_model_name)
+    hub = PushToHub(hub_model_name)
+    hub.preflight("hub_model_name")
     seed_everything(0, verbose=False)
     data = EmojiDataModule(data_path, batch_size=batch_size, tokenizer=model_name)
     scratch = None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4}
@@ -54,7 +55,7 @@ def fine_tune_gpt2(
         max_epochs=max_epochs,
         default_root_dir=folder,
         logger=default_loggers(folder),
-        callbacks=run_callbacks(folder, BestCheckpoint()),
+        callbacks=[*run_callbacks(folder, BestCheckpoint()), hub],
         devices=1,
         use_distributed_sampler=False,
         log_every_n_steps=10,
@@ -62,8 +63,6 @@ def fine_tune_gpt2(
     with warnings.catch_warnings():  # the folder is claimed: nothing of another run is in it
         warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not")
         trainer.fit(model, data)
-    if hub_model_name:
-        push_folder(folder / MODEL, hub_model_name)
     return folder / MODEL
 
 

@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
+from emoji_gpt2.hub_client import checkpoint_from_hub
 from emoji_gpt2.loss import candidate_logits
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
@@ -61,6 +62,8 @@ class EmojiGenerator:
             UserError: it cannot be found or read, or was not trained by this package.
         """
         name = str(Path(name).expanduser()) if "://" not in str(name) else str(name)
+        if name.startswith("hf://"):
+            name = checkpoint_from_hub(name, "--model")
         if name.endswith(".ckpt"):
             read_checkpoint(name, "--model")
             module = EmojiGPT2.load_from_checkpoint(name, map_location="cpu")

@@ -19,6 +19,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint, StopOnSignal
 from emoji_gpt2.errors import MissingFileError, UserError
 from emoji_gpt2.export import MODEL
+from emoji_gpt2.hub_client import checkpoint_from_hub
 from emoji_gpt2.resume import SaveRandomState
 from emoji_gpt2.samples import ShowSamples
 
@@ -72,9 +73,13 @@ def requeued_checkpoint(output_dir: Path) -> str | None:
 def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
     """Return the file that ``ckpt_path`` names; "last" and "best" are the run's newest of these.
 
+    An address hf://USER/NAME/FILE is downloaded into the Hub's cache.
+
     Raises:
         MissingFileError: it is not there.
     """
+    if ckpt_path.startswith("hf://"):
+        return checkpoint_from_hub(ckpt_path)
     if ckpt_path in ("last", "best"):
         newest = sorted(output_dir.glob(f"{ckpt_path}*.ckpt"), key=lambda f: f.stat().st_mtime)
         if not newest:

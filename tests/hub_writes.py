@@ -117,6 +117,13 @@ def create_tag(call: Call) -> Reply:
     return _new_ref(call.repo.tags, call.json["tag"], call.commit.oid)
 
 
+@route("DELETE", rf"{API}/tag/{REV}", "write")
+def delete_tag(call: Call) -> Reply:
+    if call.repo.tags.pop(call.args["rev"], None) is None:
+        raise HubError(404, f"No tag {call.args['rev']}", "RevisionNotFound")
+    return Reply()
+
+
 def _new_ref(names: dict[str, str], name: str, oid: str) -> Reply:
     if name in names:
         raise HubError(409, f"Reference already exists: {name}")

@@ -10,7 +10,7 @@ import pytest
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 
-from emoji_gpt2.callbacks import LastCheckpoint, StopOnSignal
+from emoji_gpt2.callbacks import BestCheckpoint, LastCheckpoint, StopOnSignal
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
 
 
@@ -82,3 +82,18 @@ def test_checkpoints_are_written_atomically_unless_the_user_chose(
     trainer = Trainer(accelerator="cpu", logger=False, plugins=list(given), max_epochs=1)
     LastCheckpoint(tmp_path).setup(trainer, LightningModule(), "fit")
     assert type(trainer.strategy.checkpoint_io) is used
+
+
+def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    """On an empty disk the best of what follows would otherwise never be kept."""
+    before = BestCheckpoint(str(tmp_path))
+    before.best_model_path = str(tmp_path / "best.ckpt")
+    before.best_k_models = {before.best_model_path: 0.9}  # type: ignore[dict-item]
+    state = before.state_dict()
+    after = BestCheckpoint(str(tmp_path))
+    after.load_state_dict(state)
+    assert (after.best_model_path, after.best_k_models) == ("", {})
+    (tmp_path / "best.ckpt").touch()
+    after.load_state_dict(state)
+    assert after.best_model_path == before.best_model_path
+    assert after.best_k_models == before.best_k_models

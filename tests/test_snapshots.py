@@ -1,0 +1,108 @@
+"""What is copied aside stays as it is, and all that was saved is noticed."""
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint
+from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.snapshots import (
+    checkpoints_to_push,
+    exported_folder,
+    link_folder,
+    run_folder,
+    saves,
+    take_checkpoint,
+)
+from tests.cli_runs import contents
+
+
+def trainer_with(*callbacks: Any) -> Any:
+    return SimpleNamespace(callbacks=[*callbacks], default_root_dir="root")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_aside_outlives_the_next_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def no_link(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    if not links:
+        monkeypatch.setattr("emoji_gpt2.snapshots.os.link", no_link)
+    model = tmp_path / "model"
+    (model / "sub").mkdir(parents=True)
+    (model / "sub" / "weights").write_text("old", encoding="utf-8")
+    link_folder(model, tmp_path / "aside")
+    copy = tmp_path / "aside" / "sub" / "weights"
+    assert (copy.stat().st_nlink == 2) is links
+    model.rename(tmp_path / "gone")  # as an export does
+    (model / "sub").mkdir(parents=True)
+    (model / "sub" / "weights").write_text("new", encoding="utf-8")
+    assert contents(tmp_path / "aside") == {"sub/weights": b"old"}
+
+
+def test_a_checkpoint_aside_is_not_written_with_the_original(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"old")
+    take_checkpoint(path, tmp_path / "aside" / "last.ckpt")
+    path.write_bytes(b"new")  # in place, as Lightning's own does between two file systems
+    assert (tmp_path / "aside" / "last.ckpt").read_bytes() == b"old"
+
+
+def test_a_checkpoint_that_is_replaced_whole_is_linked(tmp_path: Path) -> None:
+    path, aside = tmp_path / "last.ckpt", tmp_path / "aside" / "last.ckpt"
+    trainer = trainer_with()
+    trainer.strategy = SimpleNamespace(checkpoint_io=AtomicCheckpointIO())
+    trainer.strategy.checkpoint_io.save_checkpoint({"step": 1}, path)
+    take_checkpoint(path, aside, trainer)
+    assert aside.stat().st_nlink == 2
+    trainer.strategy.checkpoint_io.save_checkpoint({"step": 2}, path)
+    assert torch.load(aside, weights_only=True) == {"step": 1}
+
+
+def test_checkpoints_of_each_strategy(tmp_path: Path) -> None:
+    best, last = BestCheckpoint(str(tmp_path)), LastCheckpoint(tmp_path)
+    weights = ModelCheckpoint(tmp_path, save_weights_only=True)
+    paths = {name: tmp_path / name for name in ("best.ckpt", "last.ckpt", "weights.ckpt")}
+    best.best_model_path = str(paths["best.ckpt"])
+    best.best_k_models = {str(tmp_path / "removed.ckpt"): 1.0}  # type: ignore[dict-item]
+    weights.last_model_path = str(paths["weights.ckpt"])
+    for age, path in enumerate(paths.values()):
+        path.write_bytes(b"")
+        os.utime(path, (age, age))
+    trainer = trainer_with(weights, best, last)
+    assert checkpoints_to_push(trainer, "every_save") == {}
+    assert checkpoints_to_push(trainer, "checkpoint") == {"last.ckpt": paths["last.ckpt"]}
+    assert checkpoints_to_push(trainer, "all_checkpoints") == paths
+    paths["last.ckpt"].unlink()
+    newest = checkpoints_to_push(trainer, "checkpoint")
+    assert newest == {"last.ckpt": paths["best.ckpt"]}, "from weights alone no run goes on"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("best_model_path", "a.ckpt"), ("last_model_path", "b.ckpt"), ("best_k_models", {"c": 1})],
+)
+def test_a_save_of_weights_alone_is_noticed(attribute: str, value: Any) -> None:
+    callback = ModelCheckpoint(save_weights_only=True)
+    trainer = trainer_with(callback)
+    before = saves(trainer)
+    assert saves(trainer) == before
+    setattr(callback, attribute, value)
+    assert saves(trainer) != before
+
+
+def test_the_folder_of_a_run(tmp_path: Path) -> None:
+    export = trainer_with(ExportBest(tmp_path / "run" / "model"))
+    assert run_folder(export) == (tmp_path / "run", True)
+    assert exported_folder(export) is None
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    assert exported_folder(export) == tmp_path / "run" / "model"
+    assert run_folder(trainer_with()) == (Path("root"), False)

@@ -1,0 +1,380 @@
+"""The thread that pushes, and what it does when the Hub does not do as it should."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import _http
+
+from emoji_gpt2 import hub_client, uploads
+from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.hub_client import (
+    check_access,
+    checkpoint_from_hub,
+    commit_folder,
+    reason,
+    request_timeouts,
+    wait_before_retry,
+    with_retries,
+)
+from emoji_gpt2.uploads import Snapshot, Uploader
+from tests.hub_server import Fault, HubServer
+
+REPO = "tester/emoji"
+# huggingface_hub 2.4's lfs.py PUTs with httpx2's `data=`, which httpx2 2.16 wants as `content=`
+LFS_PUT = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_client, "FIRST_WAIT_S", 0.02)
+
+
+@pytest.fixture
+def token(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Callable[..., Snapshot]:
+    def make(title: str, **more: object) -> Snapshot:
+        folder = tmp_path / "aside" / title
+        folder.mkdir(parents=True)
+        (folder / "file.txt").write_text(title, encoding="utf-8")
+        return Snapshot(folder, title, **more)  # type: ignore[arg-type]
+
+    return make
+
+
+class Gate:
+    """A ``send`` that waits at its first snapshot until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.times: list[float] = []
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        self.sent.append(snapshot.title)
+        self.times.append(time.monotonic())
+        assert (snapshot.folder / "file.txt").read_text(encoding="utf-8") == snapshot.title
+        self.began.set()
+        assert self.go_on.wait(10)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.go_on.set()
+
+
+# What waits
+
+
+def test_the_latest_wins_and_the_rest_is_skipped_aloud(
+    gate: Gate, new: Callable[..., Snapshot], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    uploader = Uploader(gate)
+    uploader.submit(new("one"))
+    assert gate.began.wait(5)
+    for title in ("two", "three", "four"):
+        uploader.submit(new(title))  # returns at once: the first is still being sent
+    gate.go_on.set()
+    assert uploader.close()
+    assert gate.sent == ["one", "four"]
+    assert (uploader.pushed, uploader.failures) == (2, [])
+    assert "Push of two skipped: three is newer" in caplog.text
+    assert "Push of three skipped: four is newer" in caplog.text
+    assert not list((tmp_path / "aside").iterdir()), "snapshots stay behind"
+
+
+def test_min_interval_holds_until_the_end(gate: Gate, new: Callable[..., Snapshot]) -> None:
+    gate.go_on.set()
+    uploader = Uploader(gate, min_interval=0.3)
+    uploader.submit(new("one"))
+    time.sleep(0.1)
+    uploader.submit(new("two"))
+    time.sleep(0.5)
+    uploader.submit(new("three"))
+    start = time.monotonic()
+    uploader.close()
+    assert gate.sent == ["one", "two", "three"]
+    assert gate.times[1] - gate.times[0] >= 0.3
+    assert time.monotonic() - start < 0.2, "the end does not wait for the interval"
+
+
+def test_close_waits_no_longer_than_it_may(
+    gate: Gate,
+    new: Callable[..., Snapshot],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(uploads, "PROGRESS_S", 0.1)
+    uploader = Uploader(gate)
+    uploader.submit(new("one"))
+    start = time.monotonic()
+    assert not uploader.close(at_most=0.35)
+    assert 0.3 < time.monotonic() - start < 2
+    assert uploader.failures == ["one, try 1: given up after 0 s"]
+    assert caplog.text.count("Waiting for the push to the Hub:") >= 3
+
+
+def test_a_newer_snapshot_takes_over_from_one_that_fails(
+    new: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_client, "FIRST_WAIT_S", 0.3)
+    sent = []
+
+    def send(snapshot: Snapshot) -> None:
+        sent.append(snapshot.title)
+        if snapshot.title == "old":
+            raise RuntimeError("xet says no")
+
+    uploader = Uploader(send)
+    uploader.submit(new("old"))
+    time.sleep(0.1)
+    uploader.submit(new("new"))
+    uploader.close()
+    assert sent == ["old", "new"]
+    assert (uploader.pushed, uploader.failures) == (1, [])
+
+
+def test_failures_are_kept_and_the_next_snapshot_is_tried(
+    new: Callable[..., Snapshot], tmp_path: Path
+) -> None:
+    def send(snapshot: Snapshot) -> None:
+        if snapshot.title != "good":
+            raise FileNotFoundError("gone")
+
+    uploader = Uploader(send)
+    for title in ("bad", "good"):
+        uploader.submit(new(title, stamps={title: (1, 2)}))
+        time.sleep(0.1)
+    uploader.submit(new("last", keep=True))
+    uploader.close()
+    assert uploader.failures == ["bad: gone", "last: gone"]
+    assert uploader.delivered == {"good": (1, 2)}
+    assert [path.name for path in (tmp_path / "aside").iterdir()] == ["last"]
+
+
+# A Hub with faults
+
+PASSING = {
+    "429 with the Hub's header": Fault(status=429, headers={"RateLimit": '"api";r=0;t=1'}),
+    "429 with Retry-After": Fault(status=429, headers={"Retry-After": "2"}),
+    "503": Fault(status=503),
+    "cut in the middle": Fault(kind="cut"),
+    "done, but the reply is lost": Fault(kind="lost"),
+    "no answer": Fault(kind="hang", seconds=1.5),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_passes_is_tried_again(
+    hub: HubServer, token: None, new: Callable[..., Snapshot], name: str
+) -> None:
+    repo = hub.add_repo(REPO, {})
+    fault = Fault("POST", "/commit/")
+    fault.__dict__.update({**PASSING[name].__dict__, "method": "POST", "path_contains": "/commit/"})
+    hub.faults.append(fault)
+    uploader = Uploader(_send, request_timeout=0.5)
+    start = time.monotonic()
+    uploader.submit(new("one"))
+    uploader.close()
+    took = time.monotonic() - start
+    assert fault.times == 0, "the fault did not strike"
+    assert (uploader.pushed, uploader.failures) == (1, [])
+    assert repo.files == {"file.txt": b"one"}
+    assert took >= (2 if fault.headers else 0), "the server asked for more patience"
+    if fault.kind != "hang":  # whose first request is answered, too late
+        assert repo.messages == ["initial commit", "one"]
+
+
+def _send(snapshot: Snapshot) -> None:
+    commit_folder(snapshot.folder, REPO, message=snapshot.title, tag=snapshot.tag)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_will_not_pass_is_not_tried_again(
+    hub: HubServer, token: None, new: Callable[..., Snapshot], status: int
+) -> None:
+    hub.add_repo(REPO, {})
+    hub.faults.append(Fault("POST", "/commit/", status=status, times=None))
+    uploader = Uploader(_send)
+    uploader.submit(new("one"))
+    uploader.close()
+    assert hub.count("POST", "/commit/") == 1
+    assert len(uploader.failures) == 1
+    assert str(status) in uploader.failures[0]
+
+
+def test_it_gives_up_after_five_tries(
+    hub: HubServer, token: None, new: Callable[..., Snapshot]
+) -> None:
+    hub.add_repo(REPO, {})
+    hub.faults.append(Fault("POST", "/commit/", status=500, times=None))
+    uploader = Uploader(_send)
+    uploader.submit(new("one"))
+    uploader.close()
+    assert hub.count("POST", "/commit/") == 5
+    assert "500" in uploader.failures[0]
+
+
+def test_waits_grow_and_are_not_endless(hub: HubServer, token: None) -> None:
+    hub.add_repo(REPO, {})
+    assert wait_before_retry(RuntimeError(), 3) == pytest.approx(0.08)
+    assert wait_before_retry(ConnectionResetError(), 1) == pytest.approx(0.02)
+    for lasting in (ValueError("no valid README"), OfflineModeIsEnabled(), FileNotFoundError()):
+        assert wait_before_retry(lasting, 1) is None
+    hub.faults.append(Fault("GET", "whoami", status=429, headers={"Retry-After": "86400"}))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="429"):
+        check_access(REPO)
+    assert time.monotonic() - start < 5
+
+
+def test_unchanged_files_make_no_commit_and_a_tag_moves(
+    hub: HubServer, token: None, new: Callable[..., Snapshot]
+) -> None:
+    repo = hub.add_repo(REPO, {})
+    one, two = new("one", tag="best"), new("two", tag="best")
+    _send(one)
+    _send(one)
+    assert repo.messages == ["initial commit", "one"]
+    assert repo.tags == {"best": repo.branches["main"]}
+    _send(two)
+    _send(two)
+    assert repo.messages == ["initial commit", "one", "two"]
+    assert repo.tags == {"best": repo.branches["main"]}
+
+
+@LFS_PUT
+def test_large_files_go_by_lfs_in_one_commit(
+    hub: HubServer, token: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    hub.upload_mode = "lfs"
+    repo = hub.add_repo(REPO, {})
+    names = ["model.safetensors", "last.ckpt", "config.json"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode() + b"\0")
+    hub.faults.append(Fault("PUT", "/lfs/", kind="cut"))
+    with_retries(lambda: commit_folder(tmp_path, REPO))
+    assert repo.files == {name: name.encode() + b"\0" for name in names}
+    assert len(repo.messages) == 2
+    assert hub.count("PUT", "/lfs/") >= 3
+
+
+def test_a_request_times_out_and_the_clients_own_settings_come_back(
+    hub: HubServer, token: None
+) -> None:
+    before = _http._GLOBAL_CLIENT_FACTORY
+    with request_timeouts(5.0):
+        assert _http.get_session().timeout.read == 5.0
+    assert _http._GLOBAL_CLIENT_FACTORY is before
+    assert _http.get_session().timeout.read is None
+
+
+# Who may write
+
+
+@pytest.mark.parametrize(
+    ("token", "repo_id", "said"),
+    [
+        (None, REPO, "Token is required"),
+        ("hf_wrong", REPO, "Invalid user token"),
+        ("hf_read", REPO, "may only read"),
+        ("hf_read", "tester/there", "may only read"),
+        ("hf_good", "other/there", "403"),
+        ("hf_good", "other/new", "403"),
+        ("hf_good", "a/b/c", "'a/b/c'"),
+        ("hf_good", "tester/with space", "with space"),
+    ],
+)
+def test_who_may_not_write_is_told_so_in_one_line(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None, repo_id: str, said: str
+) -> None:
+    hub.add_repo("tester/there", {})
+    hub.add_repo("other/there", {})
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError) as caught:
+        check_access(repo_id)
+    line = str(caught.value)
+    assert line.startswith(f"--hub.repo_id: got {repo_id!r}, wanted a repository")
+    assert said in line
+    assert "\n" not in line
+    assert "hf auth login" in line
+    assert len(hub.repos) == 2, "made in spite of it"
+
+
+def test_a_token_that_may_write_elsewhere_only(
+    hub: HubServer, token: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fine-grained token says nothing of its rights: only asking to write shows them."""
+    hub.add_repo(REPO, {})
+    hub.tokens["hf_good"] = ("tester", "fineGrained")
+    with pytest.raises(UserError, match="403"):
+        check_access(REPO)
+
+
+def test_access_makes_the_repository_and_its_branch(hub: HubServer, token: None) -> None:
+    assert check_access("emoji", private=True, revision="run/1") == REPO
+    repo = hub.repos[f"models/{REPO}"]
+    assert repo.private
+    assert {*repo.branches} == {"main", "run/1"}
+    assert len(repo.commits) == 1, "the proof is no commit"
+    assert check_access(REPO, revision="run/1") == REPO
+
+
+def test_a_hub_that_is_away_for_a_moment(hub: HubServer, token: None) -> None:
+    hub.faults.append(Fault("GET", "whoami", status=503, times=2))
+    assert check_access(REPO) == REPO
+
+
+def test_a_hub_that_does_not_answer(hub: HubServer, token: None) -> None:
+    hub.faults.append(Fault("GET", "whoami", kind="hang", times=None))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="timed out"):
+        check_access(REPO, request_timeout=0.2)
+    assert time.monotonic() - start < 5
+
+
+def test_the_token_is_taken_out_of_errors(hub: HubServer, token: None) -> None:
+    text = reason(ValueError("Bearer hf_good\nand hf_abcdefghijklmnopqrstuvwxyz"))
+    assert text == "Bearer *** and ***"
+
+
+# A checkpoint from the Hub
+
+
+def test_a_checkpoint_is_downloaded(hub: HubServer) -> None:
+    repo = hub.add_repo("tester/run", {"sub/last.ckpt": b"main"})
+    repo.branches["dev"] = repo.branches["main"]
+    repo.commit("dev", "more", {"sub/last.ckpt": b"dev"})
+    hub.faults.append(Fault("GET", "/resolve/", status=503))
+    assert Path(checkpoint_from_hub("hf://tester/run/sub/last.ckpt")).read_bytes() == b"main"
+    assert Path(checkpoint_from_hub("hf://tester/run@dev/sub/last.ckpt")).read_bytes() == b"dev"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hf://tester/run/no.ckpt",
+        "hf://tester/no/last.ckpt",
+        "hf://tester/run@no/a",
+        "hf://last.ckpt",
+    ],
+)
+def test_a_checkpoint_that_is_not_there(hub: HubServer, address: str) -> None:
+    hub.add_repo("tester/run", {"a": b""})
+    with pytest.raises(MissingFileError) as caught:
+        checkpoint_from_hub(address)
+    assert f"--ckpt_path: got {address!r}" in str(caught.value)
+    assert "\n" not in str(caught.value)
