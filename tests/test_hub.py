@@ -306,6 +306,10 @@ def disk_full(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
         target.write_bytes(source.read_bytes()[:1000])
         raise OSError(28, "No space left on device")
 
+    def no_link(source: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("emoji_gpt2.snapshots.os.link", no_link)
     monkeypatch.setattr("emoji_gpt2.snapshots.shutil.copyfile", copyfile)
 
 
