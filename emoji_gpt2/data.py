@@ -62,6 +62,8 @@ class EmojiDataModule(LightningDataModule):
             Where the source has no texts to spare (one per emoji), built-in keywords of its emoji
             are used.
         test_fraction: Share of the distinct texts held out for testing, likewise.
+        made_up_texts: Training texts to make up from the built-in names and keywords, such as
+            "halloween scary establish!" for 🧟, so that sentences are understood.
         seed: Decides, with the epoch, the order of training rows.
         num_workers: Processes per device that collate batches; 0 does it in the training process,
             which is fast enough unless steps take a few milliseconds.
@@ -90,6 +92,7 @@ class EmojiDataModule(LightningDataModule):
         encoding: str = "utf-8",
         val_fraction: float = 0.05,
         test_fraction: float = 0.05,
+        made_up_texts: int = 0,
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool | None = None,
@@ -112,6 +115,7 @@ class EmojiDataModule(LightningDataModule):
             wanted="keep or drop",
         )
         check("--data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
+        check("--data.made_up_texts", made_up_texts, fine=made_up_texts >= 0, wanted="0 or more")
         check("--data.seed", seed, fine=seed >= 0, wanted="0 or more")
         for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             check(f"--data.{name}", share, fine=0 <= share <= 0.5, wanted="0 to 0.5")
@@ -126,6 +130,7 @@ class EmojiDataModule(LightningDataModule):
             max_length=max_length,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
+            made_up_texts=made_up_texts,
         )
         self.batch_size = batch_size
         self.predict_path = predict_path

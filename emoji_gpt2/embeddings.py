@@ -77,10 +77,9 @@ def start_as_bag_of_words(model: GPT2LMHeadModel) -> None:
 
 
 def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[list[int]]:
-    """Return the tokens of each emoji's description, as they begin a text and stand within one."""
-    forms = [form for group in texts for text in group for form in (text, f" {text}")]
-    ids = iter(encode_texts(tokenizer, forms))
-    return [[token for _ in range(2 * len(group)) for token in next(ids)] for group in texts]
+    """Return the tokens of each emoji's description."""
+    ids = iter(encode_texts(tokenizer, [text for group in texts for text in group]))
+    return [[token for _ in group for token in next(ids)] for group in texts]
 
 
 def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> list[Tensor]:

@@ -78,6 +78,7 @@ class RowEncoder:
         self._emoji = {emoji: self._bytes(number) for emoji, number in self.emoji_ids.items()}
         self._end_of_prompt = self._bytes(token_id(tokenizer, EMOJI_TOKEN))
         self._end_of_text = self._bytes(eos_id(tokenizer))
+        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         self._encode_texts = WordwiseEncoder(tokenizer, self.dtype)
 
     def _bytes(self, token: int) -> bytes:

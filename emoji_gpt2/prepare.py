@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Container
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 import numpy as np
 from transformers import GPT2Tokenizer
 
+from emoji_gpt2.augment import PhraseMaker
 from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for, text_hash
+from emoji_gpt2.english import word_ranks
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.examples import Example, Report, SkinTones, keyword_examples, name_examples
 from emoji_gpt2.resources import read_text
-from emoji_gpt2.rows import SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
+from emoji_gpt2.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
 from emoji_gpt2.sources import Source, open_source
 from emoji_gpt2.splits import MAX_HELD_OUT, Array, TextIndex
 from emoji_gpt2.store import Split, StoreWriter, is_whole, only_writer
@@ -51,6 +54,7 @@ class Recipe:
     max_length: int = 128
     val_fraction: float = 0.05
     test_fraction: float = 0.05
+    made_up_texts: int = 0
 
     def open(self, path: str, cache_dir: Path, *, needs_emoji: bool = True) -> Source:
         """Open one source the way this recipe says."""
@@ -166,7 +170,12 @@ class Preparation:
         if held_out is None:
             self._add_held_out_keywords(training, sources)
             held_out = {VAL: np.empty(0, np.int64), TEST: np.empty(0, np.int64)}
-        splits = {"train": training.training_split(np.concatenate(list(held_out.values())))}
+        out_of_training = np.concatenate(list(held_out.values()))
+        rows = [training.training_split(out_of_training).rows]
+        if self.recipe.made_up_texts:
+            keywords = HashedTexts(np.sort(training.hashes[out_of_training]))
+            rows.append(self._add_made_up_texts(keywords))
+        splits = {"train": Split(np.concatenate(rows))}
         hashes = []
         for role, name in ((VAL, "val"), (TEST, "test")):
             given = self.rows.index(role)
@@ -217,6 +226,18 @@ class Preparation:
             part = [example for example in examples if example.text in chosen]
             ours.rows_read = len(part)
             self._add_examples(role, part, ours)
+
+    def _add_made_up_texts(self, held_out: Container[str]) -> Array:
+        """Add texts made up of the built-in names and keywords and return their rows."""
+        drop = self.recipe.skin_tones == "drop"
+        emoji = [e for e in self.table if not drop or not self.table.tones(e)]
+        maker = PhraseMaker(self.table, emoji, word_ranks(self.encoder.vocabulary), held_out)
+        report = self.reports[MADE_UP] = Report("made-up texts")
+        examples = list(maker.examples(self.recipe.made_up_texts, seed=0))
+        report.rows_read = len(examples)
+        before = len(self.rows.role)
+        self._add_examples(MADE_UP, examples, report)
+        return np.arange(before, before + len(examples), dtype=np.uint32)
 
     def _summary(self, role: int) -> str:
         kept = self.rows.index(role)

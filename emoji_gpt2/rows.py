@@ -10,8 +10,9 @@ from emoji_gpt2.encode import EncodedRows, text_hash
 from emoji_gpt2.splits import Array, TextIndex, distinct, first_of_each, packed_pairs
 from emoji_gpt2.store import Column, StoreWriter
 
-TRAIN, SPLIT, VAL, TEST = range(4)
-"""What a row is for: training only, training or being held out, validation only, test only."""
+TRAIN, SPLIT, VAL, TEST, MADE_UP = range(5)
+"""What a row is for: training only, training or being held out, validation only, test only, and
+training on what is made up once it is known what is held out."""
 
 
 class HashedTexts:

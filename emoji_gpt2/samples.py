@@ -61,7 +61,7 @@ def _rows(pl_module: EmojiGPT2, batch: Batch, predicted_BK: Tensor) -> list[str]
         prompt = ids_T[: int(batch.first_B[row]) - row * width]
         wanted = [str(decode(token)) for token in batch.answers_BK[row].tolist() if token >= 0]
         guessed = [str(decode(token)) for token in best_K.tolist()]
-        text = str(decode(prompt))[: TEXT_WIDTH - 3]
+        text = str(decode(prompt)).strip()[: TEXT_WIDTH - 3]
         lines.append(_line(f"  {text}", " ".join(guessed), " ".join(wanted[:8])))
     return lines
 

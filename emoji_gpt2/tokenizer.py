@@ -1,12 +1,15 @@
 """GPT-2's byte-level BPE plus one token per emoji and ``<|emoji|>``, which ends a description.
 
     tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())
-    tokenizer("pizza").input_ids                    # [79, 9990, 54201]: "p", "izza", "<|emoji|>"
-    encode_texts(tokenizer, ["pizza"])              # [[79, 9990]]: no special token
+    tokenizer("pizza").input_ids                    # [14256, 54201]: " pizza", "<|emoji|>"
+    encode_texts(tokenizer, ["pizza"])              # [[14256]]: no special token
 
 The BPE is OpenAI's (https://github.com/openai/gpt-2); vocab.json follows from merges.txt: the 256
 byte symbols, then the merges in order, then ``<|endoftext|>``. The saved tokenizer appends
 ``<|emoji|>`` by itself (TemplateProcessing) and pads left, so it generates without this package.
+
+A text is read as if a space stood before it, so that a word is the same tokens wherever it stands:
+"pizza" at the begin of a text would otherwise be "p" and "izza" (``add_prefix_space``).
 """
 
 import json
@@ -14,7 +17,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from tokenizers.processors import ByteLevel, TemplateProcessing
 from tokenizers.processors import Sequence as Processors
 from transformers import GPT2Tokenizer
@@ -66,6 +69,8 @@ def add_emoji_tokens(
     backend.add_tokens([AddedToken(e, normalized=False) for e in new if e != EMOJI_TOKEN])
     backend.add_special_tokens([AddedToken(EMOJI_TOKEN, normalized=False)])
     end = (EMOJI_TOKEN, backend.token_to_id(EMOJI_TOKEN))
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
     backend.post_processor = Processors(
         [
             ByteLevel(trim_offsets=False),
@@ -98,6 +103,7 @@ def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:
         pad_token=eos_token,
         extra_special_tokens=[EMOJI_TOKEN],
         padding_side="left",
+        add_prefix_space=True,
         model_max_length=N_POSITIONS,
     )
 

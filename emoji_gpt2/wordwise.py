@@ -1,7 +1,7 @@
 """Token ids of many texts, each distinct word tokenized once.
 
     encode = WordwiseEncoder(tokenizer, np.dtype("<u2"))
-    np.frombuffer(encode(["hot pizza", "hot dog"])[0], "<u2")     # [8940, 14256]; "hot" is known
+    np.frombuffer(encode(["hot pizza", "hot dog"])[0], "<u2")     # [3024, 14256]; "hot" is known
 
 GPT-2's pre-tokenizer begins a new piece at each space, and BPE never merges over pieces: the ids of
 a text are those of its words, each but the first with the space in front of it
@@ -71,7 +71,6 @@ def words_stand_alone(tokenizer: GPT2Tokenizer) -> bool:
         backend.normalizer is None
         and isinstance(before, pre_tokenizers.ByteLevel)
         and before.use_regex
-        and not before.add_prefix_space
         and not any(_reaches_over_spaces(t) for t in backend.get_added_tokens_decoder().values())
     )
 

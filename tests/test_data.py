@@ -92,7 +92,7 @@ def decoded(batch: Batch) -> Iterator[Row]:
         answers = [token for token in batch.answers_BK[number].tolist() if token != -1]
         assert len(set(answers)) == len(answers)
         yield Row(
-            tokenizer().decode(ids[:end]),
+            tokenizer().decode(ids[:end]).removeprefix(" "),
             tokenizer().decode(emoji),
             frozenset(tokenizer().decode([token]) for token in answers),
         )
@@ -439,6 +439,26 @@ def test_a_source_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
     assert stores(tmp_path) == {}
 
 
+def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
+    without = all_rows(ready(tmp_path, skin_tones="drop"))
+    data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
+    rows = all_rows(data)
+    assert rows["val"] == without["val"]
+    assert rows["test"] == without["test"]
+    made_up = pairs(rows["train"]) - pairs(without["train"])
+    assert made_up.total() == 200
+    held_out = {row.text for row in rows["val"] + rows["test"]}
+    assert not held_out & {text for text, _ in made_up}
+    assert any(" " in text for text, _ in made_up)
+    assert any(line.startswith("made-up texts: 200 rows read") for line in data.report)
+
+
+def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", spare())
+    data = ready(tmp_path, path, made_up_texts=50, val_fraction=0.1)
+    assert len(data.store.splits["train"]) == 40 - 4 - 2 + 50
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -529,7 +549,7 @@ def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
         for number, ids in enumerate(batch.ids_BT.tolist()):
             end = ids.index(END)
             assert int(batch.first_B[number]) == number * width + end
-            prompts.append(tokenizer().decode(ids[:end]))
+            prompts.append(tokenizer().decode(ids[:end]).removeprefix(" "))
         assert set(batch.answers_BK.flatten().tolist()) == {-1}
     assert prompts == [text.lower() for text in texts]
 

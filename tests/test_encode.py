@@ -51,7 +51,7 @@ def test_rows_come_in_the_order_of_the_source(tmp_path: Path, processes: int) ->
     assert report.rows_read == 77
     assert report.dropped == {"no emoji in the row": 26}
     texts = [TOKENIZER.decode(row).removesuffix("<|endoftext|>") for row in rows]
-    wanted = [f"thing {n}<|emoji|>{'🍕🍔'[n % 2] * (n % 3)}" for n in range(77) if n % 3]
+    wanted = [f" thing {n}<|emoji|>{'🍕🍔'[n % 2] * (n % 3)}" for n in range(77) if n % 3]
     assert texts == wanted
     hashes = np.concatenate([chunk.text_hashes for chunk in chunks]).tolist()
     assert hashes == [text_hash(f"thing {n}") for n in range(77) if n % 3]

@@ -41,6 +41,8 @@ LAYERS = {
     "sources.parquet_table": 4,
     "sources": 5,
     "examples": 6,
+    "english": 1,
+    "augment": 7,
     "encode": 7,
     "rows": 8,
     "prepare": 9,

@@ -123,16 +123,21 @@ def test_plain_gpt2_is_byte_pair_encoding(text: str) -> None:
 @example("  two  spaces \n\t ")
 @example("<|endoftext|> <|emoji|>")
 def test_what_is_encoded_decodes_to_itself(text: str) -> None:
-    for tokenizer in (plain(), with_emoji()):
-        (ids,) = encode_texts(tokenizer, [text])
-        assert tokenizer.decode(ids) == text
+    (ids,) = encode_texts(plain(), [text])
+    assert plain().decode(ids) == text
+    (ids,) = encode_texts(with_emoji(), [f" {text}"])  # so that none is put in front
+    decoded = with_emoji().decode(ids)
+    assert decoded.startswith(" ")
+    assert decoded.replace(" ", "") == text.replace(" ", "")
+    if not any(one in text for one in ALL):
+        assert decoded == f" {text}"
 
 
 @settings(deadline=None)
 @given(TEXTS)
 @example("I'll <|endoftext|> have #1, ❤ ™ © 2 🍕")
 def test_text_between_emoji_is_encoded_as_gpt2_does(text: str) -> None:
-    ids = encode_texts(with_emoji(), [text])[0]
+    ids = encode_texts(with_emoji(), [f" {text}"])[0]
     parts: list[list[int] | int] = [[]]
     for token in ids:
         if token >= N_GPT2:
@@ -147,7 +152,7 @@ def test_text_between_emoji_is_encoded_as_gpt2_does(text: str) -> None:
     for one in emoji:  # in order, and none of the emoji in the text is missed
         at = text.index(one, at) + len(one)
     if not any(one in text for one in ALL):
-        assert ids == encode_texts(plain(), [text])[0]
+        assert ids == encode_texts(plain(), [f" {text}"])[0]
     else:
         assert emoji
 
@@ -160,33 +165,40 @@ def test_every_emoji_is_one_token_in_table_order() -> None:
     assert with_emoji().decode(range(N_GPT2, END)) == "".join(ALL)
 
 
+def test_a_word_is_the_same_tokens_wherever_it_stands() -> None:
+    (pizza,) = slow_bpe(" pizza")
+    texts = ["pizza", "hot pizza", "🍕pizza", "🍕 pizza"]
+    assert all(ids[-1] == pizza for ids in encode_texts(with_emoji(), texts))
+    assert encode_texts(with_emoji(), [" pizza"]) == [[pizza]]
+
+
 def test_emoji_tokens_stand_beside_letters_and_spaces() -> None:
     pizza, heart = token_ids(with_emoji(), ["🍕", "❤️"])
-    space, a = encode_texts(plain(), [" ", "a"])
+    space, a = encode_texts(plain(), [" ", " a"])
     wanted = [*a, pizza, pizza, *space, heart, *a]
     assert encode_texts(with_emoji(), ["a🍕🍕 ❤️a"]) == [wanted]
 
 
 def test_a_special_token_in_a_user_s_text_is_text() -> None:
     texts = ["<|endoftext|>", "<|emoji|>", "a<|emoji|>b<|endoftext|>"]
-    assert encode_texts(with_emoji(), texts) == [slow_bpe(text) for text in texts]
+    assert encode_texts(with_emoji(), texts) == [slow_bpe(f" {text}") for text in texts]
     (prompt,) = encode_prompts(with_emoji(), ["x <|EMOJI|>"], 100)
-    assert prompt == [*slow_bpe("x <|emoji|>"), END]
+    assert prompt == [*slow_bpe(" x <|emoji|>"), END]
 
 
 def test_no_texts_and_an_empty_one() -> None:
     assert encode_texts(with_emoji(), []) == []
-    assert encode_texts(with_emoji(), ["", "a"]) == [[], slow_bpe("a")]
+    assert encode_texts(with_emoji(), ["", "a"]) == [[], slow_bpe(" a")]
     assert encode_prompts(with_emoji(), [], 10) == []
 
 
 def check_a_whole_tokenizer(tokenizer: GPT2Tokenizer) -> None:
-    assert tokenizer("pizza").input_ids == [79, 9990, END]
+    assert tokenizer("pizza").input_ids == [14256, END]
     assert tokenizer.convert_ids_to_tokens(END) == "<|emoji|>"
-    padded = tokenizer(["pizza", "Hello"], padding=True)
-    assert padded.input_ids == [[79, 9990, END], [EOS, 15496, END]]
+    padded = tokenizer(["hot pizza", "Hello"], padding=True)
+    assert padded.input_ids == [[3024, 14256, END], [EOS, 18435, END]]
     assert padded.attention_mask == [[1, 1, 1], [0, 1, 1]]
-    assert tokenizer.decode([79, 9990, END, EOS], skip_special_tokens=True) == "pizza"
+    assert tokenizer.decode([14256, END, EOS], skip_special_tokens=True) == " pizza"
     specials = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
     assert specials == (EOS, EOS, EOS)
     assert tokenizer.model_max_length == 1024
@@ -263,7 +275,7 @@ def test_candidates_are_the_end_of_text_and_all_emoji_in_order() -> None:
 def test_prompts_are_normalised_and_end_in_the_emoji_token() -> None:
     prompts = encode_prompts(with_emoji(), ["  “Hello”\tWORLD ", "🍕❤️"], 100)
     assert prompts == [
-        [*slow_bpe('"hello" world'), END],
+        [*slow_bpe(' "hello" world'), END],
         [*token_ids(with_emoji(), ["🍕", "❤️"]), END],
     ]
 
@@ -283,8 +295,8 @@ def test_a_prompt_of_nothing_is_refused_in_one_line(bad: str) -> None:
 def test_a_long_prompt_is_cut_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         long, short = encode_prompts(with_emoji(), ["word " * 10_000, "a b"], 127)
-    assert long == [*slow_bpe("word" + " word" * 125), END]
-    assert short == [*slow_bpe("a b"), END]
+    assert long == [*slow_bpe(" word" * 126), END]
+    assert short == [*slow_bpe(" a b"), END]
     assert [record.getMessage() for record in caplog.records] == [
         "text 1: 10000 tokens, only the first 126 are read"
     ]

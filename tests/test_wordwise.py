@@ -85,15 +85,14 @@ def test_other_tokenizers_are_asked_for_whole_texts() -> None:
         return add_emoji_tokens(builtin_gpt2_tokenizer())[0]
 
     assert words_stand_alone(changed())
-    over_spaces, swallowing, prefixed, unsplit, lowered = (changed() for _ in range(5))
+    over_spaces, swallowing, unsplit, lowered = (changed() for _ in range(4))
     over_spaces.backend_tokenizer.add_tokens(["hot dog"])
     swallowing.backend_tokenizer.add_tokens([AddedToken("hot", rstrip=True)])
-    prefixed.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     unsplit.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
         add_prefix_space=False, use_regex=False
     )
     lowered.backend_tokenizer.normalizer = normalizers.Prepend("_")
-    for tokenizer in (over_spaces, swallowing, prefixed, unsplit, lowered):
+    for tokenizer in (over_spaces, swallowing, unsplit, lowered):
         assert not words_stand_alone(tokenizer)
         ids = tokenizer(["a hot dog"], add_special_tokens=False).input_ids
         assert encoder(tokenizer)(["a hot dog"]) == ids
