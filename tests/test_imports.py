@@ -34,6 +34,7 @@ LAYERS = {
     "sources.text_tables": 3,
     "embeddings": 3,
     "wordwise": 3,
+    "baselines": 2,
     "pretrained": 3,
     "export": 3,
     "hub": 3,
@@ -55,7 +56,7 @@ LAYERS = {
     "fit": 14,
     "generate_cli": 14,
 }
-NO_TORCH = ["errors", "text", "table", "resources", "sources", "examples"]
+NO_TORCH = ["errors", "text", "table", "resources", "sources", "examples", "baselines"]
 TORCH = {"torch", "lightning", "transformers", "torchmetrics"}
 HEAVY = TORCH | {"huggingface_hub", "pandas"}
 
