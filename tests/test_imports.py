@@ -35,6 +35,7 @@ LAYERS = {
     "embeddings": 3,
     "wordwise": 3,
     "baselines": 2,
+    "plots": 0,
     "pretrained": 3,
     "export": 3,
     "hub": 3,
@@ -56,7 +57,7 @@ LAYERS = {
     "fit": 14,
     "generate_cli": 14,
 }
-NO_TORCH = ["errors", "text", "table", "resources", "sources", "examples", "baselines"]
+NO_TORCH = ["errors", "text", "table", "resources", "sources", "examples", "baselines", "plots"]
 TORCH = {"torch", "lightning", "transformers", "torchmetrics"}
 HEAVY = TORCH | {"huggingface_hub", "pandas"}
 
