@@ -36,6 +36,9 @@ LAYERS = {
     "wordwise": 3,
     "baselines": 2,
     "plots": 0,
+    "facts": 0,
+    "card": 1,
+    "held_out": 3,
     "pretrained": 3,
     "export": 3,
     "hub": 3,
@@ -47,17 +50,29 @@ LAYERS = {
     "prepare": 9,
     "data": 10,
     "module": 10,
-    "callbacks": 11,
+    "conditions": 11,
+    "collect": 12,
+    "callbacks": 13,
     "samples": 11,
     "resume": 0,
     "checkpoint_io": 0,
-    "run_folder": 12,
-    "cli": 13,
+    "run_folder": 14,
+    "cli": 15,
     "generate": 11,
-    "fit": 14,
+    "fit": 16,
     "generate_cli": 14,
 }
-NO_TORCH = ["errors", "text", "table", "resources", "sources", "examples", "baselines", "plots"]
+NO_TORCH = [
+    "errors",
+    "text",
+    "table",
+    "resources",
+    "sources",
+    "examples",
+    "baselines",
+    "plots",
+    "facts",
+]
 TORCH = {"torch", "lightning", "transformers", "torchmetrics"}
 HEAVY = TORCH | {"huggingface_hub", "pandas"}
 
