@@ -102,9 +102,10 @@ def _use(facts: RunFacts) -> str:
     first = facts.prompts[0]
     ranked = [(emoji, round(p, 3)) for emoji, p in first.ranked]
     path = _quoted(facts.model_path)
+    where = "" if "/" in facts.model_path else f", beside the folder {_code(facts.model_path)}"
     return f"""## How to use it
 
-With Transformers alone; write the text in lower case:
+With Transformers alone{where}; write the text in lower case:
 
 ```python
 from transformers import pipeline
@@ -161,7 +162,8 @@ def _results(facts: RunFacts) -> str:
         text += (
             f"\n\nThe baselines, on {share}: the most frequent emoji of the training rows, "
             "whatever the text; and the emoji whose name and keywords share the rarest words with "
-            "the text, by the sum of their idf or by the cosine of tf-idf vectors."
+            "the text, by the sum of their idf or by the cosine of tf-idf vectors. Like the model, "
+            "that matcher is not told the names and keywords that are held-out texts themselves."
         )
     return text
 

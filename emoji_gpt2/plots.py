@@ -54,7 +54,7 @@ def curves_png(metrics: Metrics, exported: int | None = None) -> bytes:
     _panel(left, metrics, LOSSES, exported)
     left.set(title="Loss", ylabel="nats per token")
     _panel(right, metrics, RANKINGS, exported)
-    right.set(title="Held-out texts", ylabel="hit@1 and hit@5: share of texts; MRR")
+    right.set(title="Held-out texts", ylabel="share of texts (MRR: mean of 1 / rank)")
     right.set_ylim(0, 1)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
@@ -71,6 +71,7 @@ def _panel(axes: "Axes", metrics: Metrics, names: dict[str, str], exported: int 
     if exported is not None:
         axes.axvline(exported, color="gray", linestyle="--", label="exported weights")
     axes.set_xlabel("optimizer steps")
+    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:
         axes.legend()

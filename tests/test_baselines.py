@@ -80,6 +80,14 @@ def test_the_weightings_differ_in_what_many_words_are_worth() -> None:
     assert cosine[1] == pytest.approx(1.0)
 
 
+def test_what_is_left_out_is_not_known(some: EmojiTable) -> None:
+    emoji = list(some)
+    assert emoji[LexicalMatcher(some).rank("pizza").argmax()] == "🍕"
+    described = {text.lower() for text in ("pizza", *some.keywords("🍕"))}
+    nothing = LexicalMatcher(some, left_out=described).rank("pizza")
+    assert nothing[emoji.index("🍕")] == 0
+
+
 def test_most_frequent_ranks_by_count_without_ties() -> None:
     scores = most_frequent(np.array([2, 7, 0, 7, 0]))
     assert np.argsort(-scores).tolist() == [1, 3, 0, 2, 4]
