@@ -42,7 +42,8 @@ class LexicalMatcher:
         table: The emoji.
         weighting: "sum" adds the idf of the shared words; "cosine" is the cosine of the two tf-idf
             vectors, so that an emoji of many words is worth less.
-        toned: Whether emoji with skin tones are ranked, and their words counted, too.
+        toned: Whether emoji with skin tones are ranked, and their words counted, too. They are only
+            for texts that name a skin tone: else all six of a kind would tie.
         left_out: Normalised names and keywords not to know, such as those that the texts are: who
             has the solutions at hand is no baseline.
     """
@@ -55,7 +56,8 @@ class LexicalMatcher:
         left_out: Container[str] = (),
     ) -> None:
         described = [words(_description(table[e], left_out)) for e in table]
-        ranked = np.array([toned or not table.tones(e) for e in table])
+        self._toned_V = np.array([bool(table.tones(e)) for e in table])
+        ranked = toned | ~self._toned_V
         emoji_of: dict[str, list[int]] = defaultdict(list)
         for index in np.flatnonzero(ranked).tolist():
             for word in described[index]:
@@ -73,11 +75,13 @@ class LexicalMatcher:
         Emoji that share no word score 0.
         """
         known = words(text) & self._idf.keys()
-        if not self.cosine:
-            return self._sums(known, power=1)
-        text_norm = math.sqrt(math.fsum(self._idf[word] ** 2 for word in known))
-        cosines_V: Array = self._sums(known, power=2) / self._norm_V / (text_norm or 1.0)
-        return cosines_V
+        scores_V = self._sums(known, power=2 if self.cosine else 1)
+        if self.cosine:
+            text_norm = math.sqrt(math.fsum(self._idf[word] ** 2 for word in known))
+            scores_V = scores_V / self._norm_V / (text_norm or 1.0)
+        if not known.issuperset(("skin", "tone")):
+            scores_V[self._toned_V] = -np.inf
+        return scores_V
 
     def _sums(self, counted: Iterable[str], power: int) -> Array:
         """Return for each emoji the sum of idf ** power over the words that it has, ``[V]``."""

@@ -59,10 +59,11 @@ def test_scores_are_those_of_a_plain_loop(
     for text in TEXTS:
         scores = matcher.rank(text)
         assert scores.shape == (len(some),)
-        np.testing.assert_allclose(
-            scores[kept], plain([bags[i] for i in kept], text, weighting), atol=1e-12
-        )
-        assert np.isneginf(np.delete(scores, kept)).all()
+        wanted = np.full(len(some), -np.inf)
+        wanted[kept] = plain([bags[i] for i in kept], text, weighting)
+        if "skin tone" not in text:
+            wanted[[i for i, e in enumerate(some) if some.tones(e)]] = -np.inf
+        np.testing.assert_allclose(scores, wanted, atol=1e-12)
     assert (len(kept) == len(some)) is toned, "the table has toned emoji"
 
 
