@@ -16,6 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.card import card
@@ -189,6 +190,8 @@ class ExportBest(Checkpoint):
 
     def _card(self, trainer: Trainer, weights: EmojiGPT2) -> tuple[str | None, dict[str, bytes]]:
         """Return the card and its pictures; the weights are worth more than a card that fails."""
+        if weights is trainer.lightning_module and isinstance(trainer.strategy, FSDPStrategy):
+            return None, {}  # this rank alone could not ask its shards anything
         try:
             facts, pictures = collect(trainer, weights, self._session, self.folder)
             return card(facts), pictures
