@@ -3,6 +3,7 @@
 Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out"), ExportBest("out/model")])
 """
 
+import logging
 import signal
 import threading
 from datetime import timedelta
@@ -15,12 +16,16 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
+from emoji_gpt2.card import card
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.collect import Session, collect
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
 
+log = logging.getLogger(__name__)
 LAST = "last.ckpt"
 EXITS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run."""
@@ -164,18 +169,40 @@ class ExportBest(Checkpoint):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._session = Session()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the clock."""
+        self._session = Session(trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember what was measured at this step."""
+        self._session.remember(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the folder on rank 0."""
+        """Write the folder, with the run's card, on rank 0."""
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         assert isinstance(pl_module, EmojiGPT2)
+        self._session.stop()
         best = _best_checkpoint(trainer)
         if best:
             pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
-        save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder)
+        text, pictures = self._card(trainer, pl_module)
+        save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder, text, pictures)
         source = f"of {Path(best).name}" if best else "at the end of training"
         rank_zero_info(f"The weights {source} are in {self.folder}, a Transformers folder.")
+
+    def _card(self, trainer: Trainer, weights: EmojiGPT2) -> tuple[str | None, dict[str, bytes]]:
+        """Return the card and its pictures; the weights are worth more than a card that fails."""
+        if weights is trainer.lightning_module and isinstance(trainer.strategy, FSDPStrategy):
+            return None, {}  # this rank alone could not ask its shards anything
+        try:
+            facts, pictures = collect(trainer, weights, self._session, self.folder)
+            return card(facts), pictures
+        except Exception:
+            log.exception("The model card could not be written; a short one stands in for it.")
+            return None, {}
 
 
 def _best_checkpoint(trainer: Trainer) -> str | None:

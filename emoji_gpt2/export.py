@@ -8,6 +8,7 @@ tokenizer appends ``<|emoji|>`` to a prompt by itself.
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -46,7 +47,11 @@ tokens. The training texts were in lower case.
 
 
 def save_transformers_folder(
-    model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, folder: Path
+    model: GPT2LMHeadModel,
+    tokenizer: GPT2Tokenizer,
+    folder: Path,
+    card: str | None = None,
+    pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write config, weights, tokenizer, generation config and card, all or nothing.
 
@@ -54,6 +59,8 @@ def save_transformers_folder(
         model: With tied embeddings; it is saved in the precision that it has.
         tokenizer: With emoji tokens.
         folder: Replaced if it is there.
+        card: The README.md; None writes a short one that fits any such model.
+        pictures: Files that the card shows, by name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
@@ -61,7 +68,10 @@ def save_transformers_folder(
         model.save_pretrained(aside)
         generation_config(model.config.vocab_size, tokenizer).save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-        (aside / "README.md").write_text(CARD.format(name=folder.name), encoding="utf-8")
+        text = CARD.format(name=folder.name) if card is None else card
+        (aside / "README.md").write_text(text, encoding="utf-8")
+        for name, content in (pictures or {}).items():
+            (aside / name).write_bytes(content)
         if folder.exists():
             folder.replace(Path(parent) / "old")  # goes with the temporary folder
         aside.replace(folder)

@@ -47,7 +47,8 @@ class EmojiGPT2(LightningModule):
     """GPT-2 with one token per emoji, trained by cross-entropy on the emoji of each row.
 
     The network is built by ``configure_model``, which Lightning calls: ``self.model`` is then a
-    ``GPT2LMHeadModel`` and ``self.tokenizer`` its tokenizer.
+    ``GPT2LMHeadModel`` and ``self.tokenizer`` its tokenizer. ``self.base_model`` is what the first
+    run of these weights began with, ``self.loaded_step`` the step of the checkpoint they are of.
 
     Args:
         pretrained: Hub id (gpt2, distilgpt2, user/repo) or folder of a GPT-2 to start from. None
@@ -98,6 +99,8 @@ class EmojiGPT2(LightningModule):
         )
         self.save_hyperparameters()
         self._scratch_config = new_gpt2_config(config or {})
+        self.base_model = pretrained
+        self.loaded_step: int | None = None
         self._lr_steps: int | None = None
         self._step_nats: Tensor | float = 0.0
         self._step_tokens: Tensor | float = 0.0
@@ -291,6 +294,7 @@ class EmojiGPT2(LightningModule):
         checkpoint["hyper_parameters"].pop("_instantiator", None)  # LightningCLI's, not ours
         checkpoint["hyper_parameters"] |= {"pretrained": None, "config": config}
         checkpoint["tokenizer"] = tokenizer_to_json(self.tokenizer)
+        checkpoint["base_model"] = self.base_model
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the checkpoint's tokenizer.
@@ -303,6 +307,8 @@ class EmojiGPT2(LightningModule):
                 "--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2"
             )
         self._stored_learning_rate = checkpoint["hyper_parameters"]["learning_rate"]
+        self.base_model = checkpoint.get("base_model")
+        self.loaded_step = checkpoint.get("global_step")
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         for name in sorted(ours.keys() | theirs.keys()):
             got, wanted = (tuple(d[name].shape) if name in d else None for d in (theirs, ours))

@@ -18,6 +18,7 @@ from torch import distributed as dist
 from emoji_gpt2.batches import Batch
 from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader
 from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.tokenizer import decode_text
 
 TEXT_WIDTH = 36
 
@@ -61,7 +62,7 @@ def _rows(pl_module: EmojiGPT2, batch: Batch, predicted_BK: Tensor) -> list[str]
         prompt = ids_T[: int(batch.first_B[row]) - row * width]
         wanted = [str(decode(token)) for token in batch.answers_BK[row].tolist() if token >= 0]
         guessed = [str(decode(token)) for token in best_K.tolist()]
-        text = str(decode(prompt)).strip()[: TEXT_WIDTH - 3]
+        text = decode_text(pl_module.tokenizer, prompt.tolist())[: TEXT_WIDTH - 3]
         lines.append(_line(f"  {text}", " ".join(guessed), " ".join(wanted[:8])))
     return lines
 

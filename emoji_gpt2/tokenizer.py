@@ -118,6 +118,11 @@ def encode_texts(tokenizer: GPT2Tokenizer, texts: Iterable[str]) -> list[list[in
     return [encoding.ids for encoding in encodings]
 
 
+def decode_text(tokenizer: GPT2Tokenizer, ids: Sequence[int]) -> str:
+    """Return the text of a prompt's ids, without the space that was read in front of it."""
+    return str(tokenizer.decode(list(ids))).removeprefix(" ")
+
+
 def encode_prompts(
     tokenizer: GPT2Tokenizer, texts: Sequence[str], max_tokens: int, what: str = "text"
 ) -> list[list[int]]:

@@ -144,11 +144,19 @@ def test_generation_config_suppresses_exactly_what_is_no_candidate(trained_run: 
     assert (config["min_new_tokens"], config["max_new_tokens"]) == (1, 8)
 
 
-def test_the_model_card_is_there(trained_run: Path) -> None:
-    card = (trained_run / "model" / "README.md").read_text(encoding="utf-8")
+def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path) -> None:
+    save_transformers_folder(best.model, best.tokenizer, tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n")
     assert "pipeline_tag: text-generation" in card
     assert "{" not in card
+
+
+def test_card_and_pictures_are_part_of_the_folder(best: EmojiGPT2, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_transformers_folder(best.model, best.tokenizer, folder, "# 🍕", {"a.png": b"picture"})
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# 🍕"
+    assert (folder / "a.png").read_bytes() == b"picture"
 
 
 def test_an_old_folder_is_replaced_whole(
@@ -159,7 +167,7 @@ def test_an_old_folder_is_replaced_whole(
     (folder / "pytorch_model.bin").write_bytes(b"old")
     save_transformers_folder(best.model, best.tokenizer, folder)
     new, trained = contents(folder), contents(trained_run / "model")
-    assert new.keys() == trained.keys()
+    assert new.keys() == trained.keys() - {"curves.png"}, "of a run only"
     assert new["model.safetensors"] == trained["model.safetensors"]
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left beside it"
     umask = os.umask(0)

@@ -3,19 +3,19 @@
     python tests/benchmarks/quality.py --model checkpoints/quickstart/model [--data sentences.csv]
 
 Prints hit@1 and hit@5 of exact emoji among all 3,944, tones of the table left out of the texts, and
-for ``--data`` beside them the lexical baseline: the emoji whose name and keywords share the most
-words with the text, each word weighted by its rarity.
+for ``--data`` beside them the lexical baseline in its two weightings: the emoji whose name and
+keywords share the most words with the text, each word weighted by its rarity.
 """
 
 import argparse
-import math
-import re
-from collections import Counter
 from pathlib import Path
+from typing import get_args
+
+import numpy as np
 
 from emoji_gpt2 import EmojiGenerator, EmojiTable
+from emoji_gpt2.baselines import LexicalMatcher, Weighting
 from emoji_gpt2.sources import open_source
-from emoji_gpt2.text import normalize_text
 
 Pair = tuple[str, set[str]]
 EXAMPLES = ("pizza", "rocket", "broken heart", "birthday cake", "snowman", "I love pizza")
@@ -33,23 +33,11 @@ def hits(ranked: list[list[str]], pairs: list[Pair]) -> str:
     return f"hit@1 {share[1]:.3f}  hit@5 {share[5]:.3f}"
 
 
-def lexical(pairs: list[Pair], table: EmojiTable) -> list[list[str]]:
-    """Rank untoned emoji by the summed rarity of the words that text and description share."""
-
-    def words(text: str) -> set[str]:
-        return set(re.findall(r"[a-z0-9]+", normalize_text(text)))
-
-    described = {
-        e: words(" ".join((table.name(e), *table.keywords(e)))) for e in table if not table.tones(e)
-    }
-    emoji_with = Counter(word for own in described.values() for word in own)
-    rarity = {word: math.log(len(described) / n) for word, n in emoji_with.items()}
-    ranked = []
-    for text, _ in pairs:
-        asked = words(text)
-        scores = {e: sum(rarity[word] for word in own & asked) for e, own in described.items()}
-        ranked.append(sorted(scores, key=scores.__getitem__, reverse=True)[:5])
-    return ranked
+def lexical(pairs: list[Pair], table: EmojiTable, weighting: Weighting) -> list[list[str]]:
+    """Rank untoned emoji by the words that text and description share."""
+    matcher, emoji = LexicalMatcher(table, weighting, toned=False), list(table)
+    scores = (matcher.rank(text) for text, _ in pairs)
+    return [[emoji[i] for i in np.argsort(-s, kind="stable")[:5]] for s in scores]
 
 
 def main() -> None:
@@ -77,7 +65,9 @@ def main() -> None:
         ]
         pairs = [(text, wanted) for text, wanted in pairs if wanted]
         print(f"{len(pairs):,} texts of {source.path.name}: {hits(ranked(pairs), pairs)}")
-        print(f"  lexical baseline: {hits(lexical(pairs, table), pairs)}")
+        for weighting in get_args(Weighting):
+            found = hits(lexical(pairs, table, weighting), pairs)
+            print(f"  lexical baseline, {weighting} of idf: {found}")
 
 
 if __name__ == "__main__":

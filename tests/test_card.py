@@ -1,0 +1,386 @@
+"""The model card: read back by huggingface_hub, its numbers compared with the run, its code run."""
+
+# ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
+
+import ast
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, metadata_eval_result
+from lightning.pytorch import Trainer
+
+from emoji_gpt2 import collect
+from emoji_gpt2.callbacks import ExportBest
+from emoji_gpt2.card import card, in_words, metadata
+from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.facts import METRICS, Answer, RunFacts
+from emoji_gpt2.generate import EmojiGenerator
+from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.table import EmojiTable
+from tests.cli_runs import (
+    NO_VALIDATION,
+    UPSTREAM,
+    Cli,
+    begun,  # noqa: F401 -- a fixture
+    cli,  # noqa: F401 -- a fixture
+    read_csv,
+    trained_run,  # noqa: F401 -- a fixture
+)
+
+pytestmark = UPSTREAM
+
+REPO = r"[\w.-]+(/[\w.-]+)?"
+FACTS = RunFacts(
+    name="pie",
+    model_path="anna/pie",
+    prompts=(Answer("happy birthday", (("🎂", 0.5), ("👩🏽‍❤️‍💋‍👨🏿", 0.25)), "🎂❤️‍🔥"),),
+    date="2026-11-22",
+)
+
+
+@pytest.fixture(scope="module")
+def text(trained_run: Path) -> str:
+    return (trained_run / "model" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def data(trained_run: Path) -> EmojiDataModule:
+    """The run's own data, as its config.yaml names them."""
+    options = yaml.safe_load((trained_run / "config.yaml").read_text(encoding="utf-8"))["data"]
+    data = EmojiDataModule(**options)
+    data.setup("fit")
+    return data
+
+
+@pytest.fixture(scope="module")
+def measured(trained_run: Path) -> dict[str, float]:
+    """What metrics.csv says of the exported checkpoint, which is not the last one."""
+    (best,) = trained_run.glob("best-*.ckpt")
+    step = int(best.stem.rpartition("=")[2])
+    rows = read_csv(trained_run / "metrics.csv")
+    assert step < int(rows[-1]["step"]) + 1, "the test needs a run whose best is not its last"
+    (row,) = (row for row in rows if row["val/mrr"] and int(row["step"]) + 1 == step)
+    return {name: float(row[f"val/{name}"]) for name in METRICS} | {"step": step}
+
+
+def table_below(text: str, *header: str) -> list[list[str]]:
+    """The cells of the table with this header."""
+    lines = text.splitlines()
+    start = lines.index(f"| {' | '.join(header)} |") + 2
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def check_metadata(text: str) -> dict[str, Any]:
+    """What the Hub's validator enforces and can be checked without it."""
+    block = text.split("\n---\n", 1)[0].removeprefix("---\n")
+    found: dict[str, Any] = yaml.safe_load(block)
+    assert found == ModelCard(text).data.to_dict(), "read back and written again, it is the same"
+    assert re.fullmatch("[a-z]{2,3}", found["language"])
+    assert re.fullmatch("[a-z0-9.-]+", found.get("license", "mit"))
+    assert found["pipeline_tag"] == "text-generation"
+    assert found["library_name"] == "transformers"
+    assert all(isinstance(tag, str) and 0 < len(tag) < 100 for tag in found["tags"])
+    assert all(re.fullmatch(REPO, name) for name in found.get("datasets", []))
+    assert re.fullmatch(REPO, found.get("base_model", "gpt2"))
+    for widget in found["widget"]:
+        assert isinstance(widget["text"], str)
+        assert isinstance(widget["output"]["text"], str)
+    for result in (entry for model in found.get("model-index", []) for entry in model["results"]):
+        assert result["task"]["type"]
+        assert result["dataset"]["type"]
+        assert result["dataset"]["name"]
+        assert all(m["type"] and math.isfinite(m["value"]) for m in result["metrics"])
+    return found
+
+
+def test_the_hub_s_own_reader_finds_the_run_s_results(
+    text: str, measured: dict[str, float]
+) -> None:
+    check_metadata(text)
+    found = ModelCard(text).data.eval_results
+    assert {r.metric_type: r.metric_value for r in found} == {
+        name: round(measured[name], 4) for name in METRICS
+    }
+    assert {r.dataset_name for r in found} == {"emoji.csv, held-out texts"}
+
+
+def test_the_model_index_is_what_the_hub_s_own_writer_makes(text: str) -> None:
+    (mine,) = yaml.safe_load(text.split("\n---\n", 1)[0].removeprefix("---\n"))["model-index"]
+    for metric in mine["results"][0]["metrics"]:
+        theirs = metadata_eval_result(
+            model_pretty_name=mine["name"],
+            task_pretty_name="Text to emoji",
+            task_id="text-generation",
+            metrics_pretty_name=metric["name"],
+            metrics_id=metric["type"],
+            metrics_value=metric["value"],
+            dataset_pretty_name="emoji.csv, held-out texts",
+            dataset_id="emoji",
+            dataset_split="validation",
+            metrics_verified=None,  # type: ignore[arg-type] # False is the Hub's to say
+        )
+        assert theirs["model-index"][0]["results"][0] == mine["results"][0] | {"metrics": [metric]}
+
+
+def test_the_results_are_the_run_s_and_the_baselines_are_counted_anew(
+    text: str, measured: dict[str, float], data: EmojiDataModule
+) -> None:
+    decode = data.tokenizer.decode
+    counts = Counter(
+        str(decode(token))
+        for batch in data.train_dataloader()
+        for token in batch.labels_N.tolist()
+        if token != data.tokenizer.eos_token_id
+    )
+    emoji = list(EmojiTable.builtin())
+    by_count = sorted(emoji, key=lambda e: -counts[e])
+    ranks = [
+        min(by_count.index(str(decode(a))) + 1 for a in answers if a >= 0)
+        for batch in data.val_dataloader()
+        for answers in batch.answers_BK.tolist()
+    ]
+    rows = table_below(text, "", "hit@1", "hit@5", "MRR", "nats per token")
+    assert rows[0] == ["**this model**", *(f"{measured[name]:.3f}" for name in METRICS)]
+    assert rows[1] == [
+        "most frequent emoji",
+        f"{sum(r <= 1 for r in ranks) / len(ranks):.3f}",
+        f"{sum(r <= 5 for r in ranks) / len(ranks):.3f}",
+        f"{sum(1 / r for r in ranks) / len(ranks):.3f}",
+        "",
+    ]
+    assert [row[0] for row in rows[2:]] == [
+        "lexical matcher, sum of idf",
+        "lexical matcher, cosine of tf-idf",
+    ]
+    table = EmojiTable.builtin()
+    tied = sum(not table.tones(e) for e in emoji)  # nothing is described by thing, number and "4"
+    assert [row[1:] for row in rows[2:]] == [["0.000", "0.000", f"{1 / tied:.3f}", ""]] * 2
+    assert f"On the {len(ranks)} validation texts" in text
+
+
+def test_the_examples_are_the_model_s_answers(
+    text: str, trained_run: Path, data: EmojiDataModule
+) -> None:
+    generator = EmojiGenerator.from_pretrained(trained_run / "model")
+    rows = {row["name"]: row["emoji"] for row in read_csv(Path(str(data.recipe.path)))}
+    held_out = table_below(text, "held-out text", "three likeliest emoji", "wanted")
+    assert len(held_out) == len(data.store.splits["val"])
+    for name, ranked, wanted in held_out:
+        assert ranked.split() == [e for e, _ in generator.rank([name], top_k=3)[0]]
+        assert wanted == rows[name]
+    prompts = table_below(text, "text", "three likeliest emoji", "answer")
+    assert [prompt for prompt, _, _ in prompts] == list(collect.PROMPTS)
+    for prompt, ranked, answer in prompts:
+        best = generator.rank([prompt], top_k=3)[0]
+        assert ranked == " ".join(f"{e} {p:.2f}" for e, p in best)
+        assert answer == generator.generate([prompt], max_emoji=8)[0]
+
+
+def test_the_snippets_give_what_they_say(
+    text: str, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_run)
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(snippets) == 2
+    said = 0
+    for snippet in snippets:
+        names: dict[str, Any] = {}
+        for line in snippet.splitlines():
+            expression, _, result = line.partition("  # ")
+            if not result:
+                exec(line, names)
+                continue
+            got, wanted = eval(expression, names), ast.literal_eval(result)
+            if ".rank(" in expression:
+                got = [[(e, round(p, 3)) for e, p in row] for row in got]
+            assert got == wanted, line
+            said += 1
+    assert said == 3
+
+
+def test_data_conditions_and_picture_are_the_run_s(
+    text: str, trained_run: Path, data: EmojiDataModule, measured: dict[str, float]
+) -> None:
+    assert [line[2:] for line in text.splitlines() if line[2:] in data.report] == data.report
+    said = dict(table_below(text, "hyper-parameter", "value"))
+    assert said["optimizer steps"] == str(
+        int(read_csv(trained_run / "metrics.csv")[-1]["step"]) + 1
+    )
+    assert said["epochs"] == "2"
+    assert said["highest learning rate"] == "0.01"
+    assert said["learning rate schedule"].startswith("linear warm-up to step 1,")
+    assert said["rows of an optimizer step"] == str(data.batch_size)
+    assert said["layers, width, heads"] == "1, 16, 2"
+    assert f"The weights here are those of step {measured['step']}." in text
+    assert "](curves.png)" in text
+    assert (trained_run / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_folder_of_the_machine_is_in_the_card(text: str, trained_run: Path) -> None:
+    assert str(trained_run.parent) not in text
+
+
+def test_every_emoji_survives_the_metadata() -> None:
+    table = EmojiTable.builtin()
+    prompts = tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in list(table)[::1000])
+    toned = Answer("kiss", (), "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥")
+    found = check_metadata(card(replace(FACTS, prompts=(*prompts[:3], toned))))
+    assert [w["output"]["text"] for w in found["widget"]] == [
+        *(answer.generated for answer in prompts[:3]),
+        toned.generated,
+    ]
+    assert "\\U" not in metadata(replace(FACTS, prompts=prompts)).to_yaml()
+
+
+def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
+    facts = replace(
+        FACTS,
+        base_model="openai-community/gpt2",
+        base_is_on_hub=True,
+        license="mit",
+        dataset="anna/moods",
+        source="hf://datasets/anna/moods/train.csv",
+        report=("train.csv: 9 rows read",),
+        metrics={"mrr": 0.5, "loss": math.nan},
+        validation_texts=5000,
+        baseline_texts=2000,
+        baselines={"most frequent emoji": {"mrr": 0.25}},
+    )
+    text = card(facts)
+    found = check_metadata(text)
+    assert (found["base_model"], found["license"]) == ("openai-community/gpt2", "mit")
+    assert found["datasets"] == ["anna/moods"]
+    assert [m["type"] for m in found["model-index"][0]["results"][0]["metrics"]] == ["mrr"]
+    assert "(https://huggingface.co/datasets/anna/moods)" in text
+    assert "(https://huggingface.co/openai-community/gpt2)" in text
+    assert "2,000 of these texts" in text
+    assert 'pipeline("text-generation", "anna/pie")' in text
+
+
+def test_a_local_base_model_is_no_metadata() -> None:
+    text = card(replace(FACTS, base_model="my gpt2", license=None))
+    assert not {"base_model", "license", "model-index", "datasets"} & check_metadata(text).keys()
+    assert "fine-tuned from `my gpt2`" in text
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    text = card(FACTS)
+    assert "## Data" not in text
+    assert "## Results" not in text
+    assert "![" not in text
+    assert "held-out text |" not in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"builtin_data": True, "report": ("x",)}, "on names and keywords, not on sentences"),
+        ({"first_step": 1200}, "from step 1,200 on, where it was resumed"),
+        ({"base_model": "gpt2"}, "GPT-2's are English too"),
+    ],
+)
+def test_words_that_depend_on_the_run(facts: dict[str, Any], words: str) -> None:
+    assert words in card(replace(FACTS, **facts))
+    assert words not in card(FACTS)
+
+
+def test_texts_cannot_break_the_card() -> None:
+    evil = "a|b <img src=x> `c` *d* [e](f) " + "long " * 20
+    text = card(replace(FACTS, held_out=(Answer(evil, (("🍕", 1.0),), wanted=("🍕",)),)))
+    (row,) = (line for line in text.splitlines() if line.startswith("| a"))
+    assert row.startswith(r"| a\|b \<img src=x\> \`c\` \*d\* \[e\](f) long")
+    assert row.endswith("… | 🍕 | 🍕 |")
+
+
+def test_durations() -> None:
+    assert [in_words(s) for s in (4.21, 545, 12000)] == ["4.2 s", "9 min 5 s", "3 h 20 min"]
+
+
+def test_addresses_lose_what_may_be_secret() -> None:
+    assert collect.public_name("https://me:pw@x.org/a/b.csv?token=1") == "https://x.org/a/b.csv"
+    assert collect.public_name("/home/me/emoji_df.csv") == "emoji_df.csv"
+    assert collect.public_name("hf://datasets/u/d/x.csv") == "hf://datasets/u/d/x.csv"
+
+
+def test_the_base_model_s_licence_is_its_card_s(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    assert collect._origin(str(base))["license"] is None
+    (base / "README.md").write_text("---\nlicense: mit\n---\n# x\n", encoding="utf-8")
+    assert collect._origin(str(base)) == {
+        "base_model": "base",
+        "base_is_on_hub": False,
+        "license": "mit",
+    }
+    assert collect._origin("gpt2") == {
+        "base_model": "gpt2",
+        "base_is_on_hub": True,
+        "license": None,  # offline
+    }
+
+
+@NO_VALIDATION
+def test_a_plain_trainer_without_our_data_module(
+    data: EmojiDataModule, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    export = ExportBest(tmp_path / "pizza" / "model")
+    export.repo_id = "anna/pizza"  # type: ignore[attr-defined] # as a callback that pushes has
+    trainer = Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[export],
+    )
+    model = EmojiGPT2(str(tiny_gpt2))
+    trainer.fit(model, data.train_dataloader())
+    text = (tmp_path / "pizza" / "model" / "README.md").read_text(encoding="utf-8")
+    found = check_metadata(text)
+    assert "model-index" not in found
+    assert "# pizza: text to emoji" in text
+    assert 'from_pretrained("anna/pizza")' in text
+    assert "## Data" not in text
+    assert f"fine-tuned from `{tiny_gpt2.name}`" in text
+    assert "step 1." in text
+    assert not (tmp_path / "pizza" / "model" / "curves.png").exists()
+    assert model.training, "as it was"
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = EmojiGPT2.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert (again.base_model, again.loaded_step) == (str(tiny_gpt2), 1)
+
+
+def test_a_resumed_run_reports_the_best_of_the_earlier_session(
+    begun: Path, cli: Cli, measured: dict[str, float]
+) -> None:
+    again = cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=1e-9")
+    assert again.status == 0, again.stderr
+    text = (begun / "model" / "README.md").read_text(encoding="utf-8")
+    assert "from step 8 on, where it was resumed" in text
+    (best,) = begun.glob("best-*.ckpt")
+    assert best.stem.endswith(f"step={measured['step']}"), "the third epoch changed nothing"
+    (row, *_) = table_below(text, "", "hit@1", "hit@5", "MRR", "nats per token")
+    assert row == ["**this model**", *(f"{measured[name]:.3f}" for name in METRICS)]
+    assert dict(table_below(text, "hyper-parameter", "value"))["epochs"] == "3"
+
+
+def test_weights_are_worth_more_than_a_card_that_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_data: Any = SimpleNamespace(lightning_module=None, strategy=None)
+    nothing: Any = None
+    assert ExportBest(tmp_path)._card(without_data, nothing) == (None, {})
+    assert "card could not be written" in caplog.text

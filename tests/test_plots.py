@@ -1,0 +1,90 @@
+"""The picture of the curves: what is read of metrics.csv, and what matplotlib is told to draw."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emoji_gpt2.plots import curves_png, read_metrics
+
+pytest.importorskip("matplotlib")
+
+LOGGED = """epoch,step,train/loss,val/hit_at_1,val/hit_at_5,val/loss,val/mrr
+0,0,8.5,,,,
+0,9,6.25,,,,
+0,11,,0.125,0.25,6.5,0.2
+1,19,nan,,,,
+1,23,,0.5,0.75,5.5,0.6
+"""
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    path = tmp_path / "metrics.csv"
+    path.write_text(LOGGED, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that were saved."""
+    from matplotlib.figure import Figure
+
+    figures: list[Any] = []
+    save = Figure.savefig
+
+    def savefig(self: Figure, *args: Any, **kwargs: Any) -> None:
+        figures.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
+def test_metrics_are_read_by_the_steps_done(logged: Path) -> None:
+    metrics = read_metrics(logged)
+    assert metrics["train/loss"] == [(1, 8.5), (10, 6.25)], "and no NaN"
+    assert metrics["val/mrr"] == [(12, 0.2), (24, 0.6)]
+    assert metrics.keys() == {
+        "train/loss", "val/loss", "val/hit_at_1", "val/hit_at_5", "val/mrr",
+    }  # fmt: skip
+
+
+def test_each_curve_is_drawn_and_labelled(logged: Path, drawn: list[Any]) -> None:
+    picture = curves_png(read_metrics(logged), exported=12)
+    assert picture.startswith(b"\x89PNG")
+    left, right = drawn[0].axes
+    wanted = [
+        (left, {"training": [(1, 8.5), (10, 6.25)], "validation": [(12, 6.5), (24, 5.5)]}),
+        (
+            right,
+            {
+                "hit@1": [(12, 0.125), (24, 0.5)],
+                "hit@5": [(12, 0.25), (24, 0.75)],
+                "MRR": [(12, 0.2), (24, 0.6)],
+            },
+        ),
+    ]
+    for axes, curves in wanted:
+        lines = {str(line.get_label()): line.get_xydata() for line in axes.get_lines()}
+        mark = lines.pop("exported weights")
+        assert set(mark[:, 0]) == {12}
+        assert lines.keys() == curves.keys()
+        for label, points in curves.items():
+            np.testing.assert_array_equal(lines[label], points)
+        legend = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert legend == [*curves, "exported weights"]
+        assert axes.get_xlabel() == "optimizer steps"
+        assert axes.get_ylabel()
+    assert left.get_ylabel() == "nats per token"
+
+
+def test_a_run_that_logged_nothing_has_empty_panels(drawn: list[Any]) -> None:
+    assert curves_png({}).startswith(b"\x89PNG")
+    assert not any(axes.get_lines() for axes in drawn[0].axes)
+
+
+def test_the_same_metrics_give_the_same_bytes(logged: Path) -> None:
+    metrics = read_metrics(logged)
+    assert curves_png(metrics) == curves_png(metrics)
