@@ -287,7 +287,7 @@ def test_what_is_not_known_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"builtin_data": True, "report": ("x",)}, "on names and keywords, not on sentences"),
+        ({"builtin_data": True, "report": ("x",)}, "not on sentences that people wrote"),
         ({"first_step": 1200}, "from step 1,200 on, where it was resumed"),
         ({"base_model": "gpt2"}, "GPT-2's are English too"),
     ],
