@@ -187,6 +187,13 @@ def _training(facts: RunFacts) -> str:
 
 def _limits(facts: RunFacts) -> str:
     lines = []
+    ours = facts.metrics.get("hit_at_1", math.inf)
+    better = [name for name, found in facts.baselines.items() if found["hit_at_1"] >= ours]
+    if better:
+        lines.append(
+            "On the validation texts it finds a right emoji first no more often than what takes no "
+            f"training: {'; '.join(better)}."
+        )
     if facts.builtin_data:
         lines.append(
             "It was trained on names and keywords and on texts made up of these, not on sentences "

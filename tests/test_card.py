@@ -256,7 +256,7 @@ def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
         metrics={"mrr": 0.5, "loss": math.nan},
         validation_texts=5000,
         baseline_texts=2000,
-        baselines={"most frequent emoji": {"mrr": 0.25}},
+        baselines={"most frequent emoji": {"hit_at_1": 0.1, "mrr": 0.25}},
     )
     text = card(facts)
     found = check_metadata(text)
@@ -288,6 +288,13 @@ def test_what_is_not_known_is_left_out() -> None:
     ("facts", "words"),
     [
         ({"builtin_data": True, "report": ("x",)}, "not on sentences that people wrote"),
+        (
+            {
+                "metrics": {"hit_at_1": 0.2},
+                "baselines": {"x": {"hit_at_1": 0.19}, "y": {"hit_at_1": 0.2}},
+            },
+            "than what takes no training: y.",
+        ),
         ({"first_step": 1200}, "from step 1,200 on, where it was resumed"),
         ({"base_model": "gpt2"}, "GPT-2's are English too"),
     ],
