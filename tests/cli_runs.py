@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import pytest
 import torch
 
 from emoji_gpt2 import embeddings
+from emoji_gpt2.callbacks import ExportBest
 from emoji_gpt2.cli import main
 from emoji_gpt2.table import EmojiTable
 
@@ -139,8 +140,8 @@ _described: dict[Any, list[list[int]]] = {}
 
 
 @contextmanager
-def _faster() -> Iterator[None]:
-    """Tokenize the emoji's descriptions, which are the same in all runs, only once: 1 s a run."""
+def _faster(*, cards: bool) -> Iterator[None]:
+    """Spare what takes most of a tiny run: 1 s for the same descriptions, 1 s for the card."""
 
     def description_ids(tokenizer: Any, texts: list[list[str]]) -> list[list[int]]:
         key = (len(tokenizer), tuple(map(tuple, texts)))
@@ -149,7 +150,10 @@ def _faster() -> Iterator[None]:
         return _described[key]
 
     tokenized = embeddings._description_ids
-    with mock.patch.object(embeddings, "_description_ids", description_ids):
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(embeddings, "_description_ids", description_ids))
+        if not cards:
+            stack.enter_context(mock.patch.object(ExportBest, "_card", return_value=(None, {})))
         yield
 
 
@@ -167,6 +171,8 @@ def base_flags(cache: Path, data: Path) -> list[str]:
 class Cli:
     """Call the command line in this process, or in one of its own.
 
+    ``cards`` says whether runs in this process write the model card, or a short one in its place.
+
     Args:
         tmp_path: Where the data, the cache and by default the run are.
         capsys: Of the test.
@@ -181,6 +187,7 @@ class Cli:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         self.folder = tmp_path / "run"
+        self.cards = False
         self.data = write_table(tmp_path / "emoji.csv")
         self.base = base_flags(cache, self.data)
         self._capsys = capsys
@@ -204,7 +211,7 @@ class Cli:
         """Run exactly these words; the first is the command."""
         self._capsys.readouterr()
         self._caplog.clear()
-        with _argv(*words), _no_stale_handlers(), _faster():
+        with _argv(*words), _no_stale_handlers(), _faster(cards=self.cards):
             try:
                 main()
                 status = 0
@@ -248,7 +255,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not stash.exists():  # modules import this fixture: each has its own, of one folder
         flags = [*base_flags(base / "rows", write_table(base / "emoji.csv")), *TINY_MODEL]
         words = ["fit", *flags, *LEARNING, "--trainer.max_epochs=2", f"--output_dir={folder}"]
-        with _argv(*words), _no_stale_handlers(), _faster():
+        with _argv(*words), _no_stale_handlers(), _faster(cards=True):
             main()
         shutil.copytree(folder, stash)
     return stash

@@ -373,6 +373,7 @@ def test_a_plain_trainer_without_our_data_module(
 def test_a_resumed_run_reports_the_best_of_the_earlier_session(
     begun: Path, cli: Cli, measured: dict[str, float]
 ) -> None:
+    cli.cards = True
     again = cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=1e-9")
     assert again.status == 0, again.stderr
     text = (begun / "model" / "README.md").read_text(encoding="utf-8")

@@ -494,22 +494,6 @@ def test_two_processes_predict_in_order_and_validate_alike(
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_validate_as_one(cli: Cli, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "larger.csv", 31)
-    words = [f"--data.path={table}", "--data.val_fraction=0.11", "--model.dropout=0"]
-    one = cli(*words, f"--output_dir={tmp_path / 'one'}")
-    process = cli.start(*words, f"--output_dir={tmp_path / 'two'}", *TWO_PROCESSES)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    rows = [row for row in read_csv(tmp_path / "two" / "metrics.csv") if row["val/loss"]]
-    wanted = [row for row in one.metrics if row["val/loss"]]
-    assert len(rows) == len(wanted) == 1
-    for name in ("val/loss", "val/mrr", "val/hit_at_1", "val/hit_at_5"):
-        assert float(rows[0][name]) == pytest.approx(float(wanted[0][name]), rel=1e-4), name
-    assert run_files(tmp_path / "two") == run_files(tmp_path / "one")
-
-
-@pytest.mark.slow
 def test_a_mistake_of_two_processes_is_one_line(cli: Cli) -> None:
     process = cli.start("--data.path=nowhere.csv", *TWO_PROCESSES)
     _, err = process.communicate(timeout=120)

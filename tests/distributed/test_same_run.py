@@ -12,15 +12,23 @@ from tests.distributed.runs import WAYS, finish, free_port, run, start, write_ta
 @pytest.mark.slow
 def test_batches_accumulation_and_ranks_give_the_same_loss_curve(tmp_path: Path) -> None:
     data = write_table(tmp_path / "data.csv", rows=153)  # train: 137, 8 x 17 + 1
-    curves = {}
+    curves, validations = {}, {}
     for name, options in WAYS.items():
         rows = run(tmp_path, name, data, {"trainer.max_steps": 50, **options})
         curves[name] = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+        validations[name] = [
+            float(row[metric])
+            for row in rows
+            for metric in ("val/loss", "val/mrr", "val/hit_at_1", "val/hit_at_5")
+            if row["val/loss"]
+        ]
         assert len(curves[name]) == 50
-    reference = curves.pop("one batch of 8")
+        assert len(validations[name]) == 2 * 4  # the third epoch is cut short
+    reference, validation = curves.pop("one batch of 8"), validations.pop("one batch of 8")
     assert reference[-1] < reference[0]
-    for curve in curves.values():
+    for name, curve in curves.items():
         assert curve == pytest.approx(reference, abs=1e-4)
+        assert validations[name] == pytest.approx(validation, rel=1e-3)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@
 
 Every run has dropout, validates, and writes last.ckpt every 10 steps; each is killed once with
 SIGKILL and goes on with ``--ckpt_path last``. Exits with 1 unless all final weights, those of
-last.ckpt and the exported model.safetensors, are equal bit for bit.
+last.ckpt and the exported model.safetensors, and metrics.csv are equal bit for bit.
 """
 
 import argparse
@@ -105,14 +105,15 @@ def kill_after_first_checkpoint(words: list[str], output: Path, delay: float) ->
     return running
 
 
-def fingerprint(output: Path) -> tuple[str, str]:
-    """Return hashes of the last weights and of the exported ones."""
+def fingerprint(output: Path) -> tuple[str, str, str]:
+    """Return hashes of the last weights and of the exported ones, and the metrics of all steps."""
     state = torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
     last = hashlib.sha256()
     for name in sorted(state):
         last.update(name.encode() + state[name].numpy().tobytes())
     exported = (output / "model" / "model.safetensors").read_bytes()
-    return last.hexdigest(), hashlib.sha256(exported).hexdigest()
+    metrics = (output / "metrics.csv").read_text(encoding="utf-8")
+    return last.hexdigest(), hashlib.sha256(exported).hexdigest(), metrics
 
 
 def check(runs: int, steps: int, devices: int, seed: int = 0) -> tuple[int, int]:

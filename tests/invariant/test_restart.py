@@ -7,6 +7,6 @@ from tests.invariant.kill_and_resume import check
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one() -> None:
-    killed, equal = check(runs=2, steps=200, devices=1)
+    killed, equal = check(runs=1, steps=200, devices=1)
     assert killed
-    assert equal == 2
+    assert equal == 1
