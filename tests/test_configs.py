@@ -2,13 +2,13 @@
 
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import yaml
-from lightning.pytorch.strategies import FSDPStrategy
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from tests.cli_runs import (
@@ -85,15 +85,18 @@ def test_the_fsdp_overlay_is_what_lightning_takes(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    made: dict[str, object] = {}
-    init = FSDPStrategy.__init__
-    monkeypatch.setattr(
-        FSDPStrategy, "__init__", lambda self, **given: made.update(given) or init(self, **given)
-    )
+    policies: list[object] = []
+    module = "lightning.pytorch.strategies.fsdp"
+    for name in ("_auto_wrap_policy_kwargs", "_activation_checkpointing_kwargs"):
+        made = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(
+            f"{module}.{name}", lambda *given, made=made: policies.append(given) or made(*given)
+        )
     words = [*fit_words(ROOT / "configs/fsdp_xl.yaml"), f"--output_dir={cli.folder}"]
     error = cli.raw("fit", *words, "--trainer.accelerator=cpu", "--trainer.devices=1").error()
     assert "fsdp" in error
-    assert made["auto_wrap_policy"] == made["activation_checkpointing_policy"] == {GPT2Block}
+    (wrapped, _), (_, checkpointed) = policies
+    assert wrapped == checkpointed == {GPT2Block}
     assert not cli.folder.exists() or not list(cli.folder.iterdir())
 
 
