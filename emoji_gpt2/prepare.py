@@ -241,7 +241,9 @@ class Preparation:
 
     def _summary(self, role: int) -> str:
         kept = self.rows.index(role)
-        return self.reports[role].summary(len(kept.rows), len(np.unique(kept.pair_token)))
+        # A text that is made up twice is trained on twice.
+        rows = self.rows.count(role) if role == MADE_UP else len(kept.rows)
+        return self.reports[role].summary(rows, len(np.unique(kept.pair_token)))
 
 
 def _share(fraction: float, texts: int) -> int:

@@ -450,7 +450,9 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     held_out = {row.text for row in rows["val"] + rows["test"]}
     assert not held_out & {text for text, _ in made_up}
     assert any(" " in text for text, _ in made_up)
-    assert any(line.startswith("made-up texts: 200 rows read") for line in data.report)
+    (line,) = [line for line in data.report if line.startswith("made-up texts")]
+    assert line.startswith("made-up texts: 200 rows read")
+    assert "in 200 examples, 0 variants merged" in line
 
 
 def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
