@@ -20,10 +20,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from emoji_gpt2.english import families, words
+from emoji_gpt2.english import families
 from emoji_gpt2.examples import Example
 from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.text import normalize_text, words
 
 Floats = NDArray[np.float32]
 

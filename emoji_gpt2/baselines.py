@@ -11,7 +11,6 @@ Shapes: V emoji in table order, K right answers of a text.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from typing import Literal
@@ -19,15 +18,10 @@ from typing import Literal
 import numpy as np
 
 from emoji_gpt2.table import Emoji, EmojiTable
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.text import normalize_text, words
 
 Array = np.ndarray
 Weighting = Literal["sum", "cosine"]
-
-
-def words(text: str) -> set[str]:
-    """Return the distinct words of a text: runs of a-z and 0-9, in lower case."""
-    return set(re.findall(r"[a-z0-9]+", normalize_text(text)))
 
 
 def _description(emoji: Emoji, left_out: Container[str]) -> str:
@@ -55,7 +49,7 @@ class LexicalMatcher:
         toned: bool = True,
         left_out: Container[str] = (),
     ) -> None:
-        described = [words(_description(table[e], left_out)) for e in table]
+        described = [set(words(_description(table[e], left_out))) for e in table]
         self._toned_V = np.array([bool(table.tones(e)) for e in table])
         ranked = toned | ~self._toned_V
         emoji_of: dict[str, list[int]] = defaultdict(list)
@@ -74,7 +68,7 @@ class LexicalMatcher:
 
         Emoji that share no word score 0.
         """
-        known = words(text) & self._idf.keys()
+        known = self._idf.keys() & words(text)
         scores_V = self._sums(known, power=2 if self.cosine else 1)
         if self.cosine:
             text_norm = math.sqrt(math.fsum(self._idf[word] ** 2 for word in known))

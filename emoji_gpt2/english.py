@@ -7,15 +7,8 @@ families({"hiking"}, ranks)                     # {"hiking": ["hike", "hikes", "
 import re
 from collections.abc import Mapping
 
-from emoji_gpt2.text import normalize_text
-
 TOO_FREQUENT = 1000
 """A word before this rank is no base of a longer one: "evening" is no form of "even"."""
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text, normalised."""
-    return re.findall(r"[a-z0-9]+", normalize_text(text))
 
 
 def word_ranks(vocabulary: Mapping[str, int]) -> dict[str, int]:

@@ -10,6 +10,7 @@ were lowered and in 2.7 % when not (``tests/benchmarks/results``).
 NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
 """
 
+import re
 import unicodedata
 
 _FOLDED = {
@@ -35,6 +36,11 @@ def normalize_text(text: str) -> str:
         text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
         text = unicodedata.normalize("NFKC", text.lower())  # some compose in lower case only
     return " ".join(text.lower().split())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, normalised: runs of a-z and 0-9, in order."""
+    return re.findall(r"[a-z0-9]+", normalize_text(text))
 
 
 def is_valid_unicode(text: str) -> bool:

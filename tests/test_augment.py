@@ -8,9 +8,9 @@ import pytest
 
 from emoji_gpt2 import augment
 from emoji_gpt2.augment import PhraseMaker
-from emoji_gpt2.english import families, inflections, word_ranks, words
+from emoji_gpt2.english import families, inflections, word_ranks
 from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.text import normalize_text, words
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 
 TABLE = EmojiTable.builtin()

@@ -45,7 +45,7 @@ LAYERS = {
     "sources.parquet_table": 4,
     "sources": 5,
     "examples": 6,
-    "english": 1,
+    "english": 0,
     "augment": 7,
     "encode": 7,
     "rows": 8,
