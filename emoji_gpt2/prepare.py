@@ -34,7 +34,7 @@ from emoji_gpt2.tokenizer import tokenizer_to_json
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same recipe would give other rows."""
 KEYWORDS_HELD_OUT = 0.2
 """Share of the built-in keywords held out in each split when the source has no text to spare."""
@@ -170,12 +170,7 @@ class Preparation:
         if held_out is None:
             self._add_held_out_keywords(training, sources)
             held_out = {VAL: np.empty(0, np.int64), TEST: np.empty(0, np.int64)}
-        out_of_training = np.concatenate(list(held_out.values()))
-        rows = [training.training_split(out_of_training).rows]
-        if self.recipe.made_up_texts:
-            keywords = HashedTexts(np.sort(training.hashes[out_of_training]))
-            rows.append(self._add_made_up_texts(keywords))
-        splits = {"train": Split(np.concatenate(rows))}
+        splits = {"train": training.training_split(np.concatenate(list(held_out.values())))}
         hashes = []
         for role, name in ((VAL, "val"), (TEST, "test")):
             given = self.rows.index(role)
@@ -186,8 +181,12 @@ class Preparation:
                 training, held_out[role])  # fmt: skip
             splits[name] = index.evaluation_split(texts)
             hashes.append(index.hashes[texts])
+        all_held_out = np.sort(np.concatenate(hashes))
+        if self.recipe.made_up_texts:
+            made_up = self._add_made_up_texts(HashedTexts(all_held_out))
+            splits["train"] = Split(np.concatenate([splits["train"].rows, made_up]))
         report = [self._summary(role) for role in self.reports] + [_split_summary(splits)]
-        self.rows.writer.finish(splits, report, held_out=np.sort(np.concatenate(hashes)))
+        self.rows.writer.finish(splits, report, held_out=all_held_out)
 
     def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
         """Return the held-out texts by role, or None if the source has too few to spare."""

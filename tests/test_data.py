@@ -455,6 +455,20 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     assert "in 200 examples, 0 variants merged" in line
 
 
+def test_made_up_texts_leave_out_what_is_validated_on_beside_a_table(tmp_path: Path) -> None:
+    """One text per emoji, so built-in keywords are held out; and a val_path of one's own."""
+    names = [(TABLE.name(e), e) for e in TABLE if not TABLE.tones(e)][:300]
+    path = write(tmp_path / "a.csv", names)
+    val = write(
+        tmp_path / "val.csv", [(word, "🍕") for word in ("grin", "happy", "smile", "heart")]
+    )
+    for options in ({}, {"val_path": val}):
+        rows = all_rows(ready(tmp_path, path, made_up_texts=4000, **options))
+        held_out = {row.text for row in rows["val"] + rows["test"]}
+        assert held_out
+        assert not held_out & {row.text for row in rows["train"]}
+
+
 def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", spare())
     data = ready(tmp_path, path, made_up_texts=50, val_fraction=0.1)
