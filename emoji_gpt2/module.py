@@ -179,10 +179,21 @@ class EmojiGPT2(LightningModule):
         hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
         return candidate_logits(hidden_ND, self.model.lm_head.weight[self.candidate_ids])
 
+    def loss(self, logits_NV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the training loss, summed, and the count that it is a sum over.
+
+        Override it to train on another loss; the mean over an optimizer step, all micro-batches
+        and ranks is taken elsewhere. Validation always measures cross-entropy.
+
+        Args:
+            logits_NV: The scores of all candidates at the supervised positions.
+            batch: What they are of.
+        """
+        return masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the micro-batch's cross-entropy, summed; ``on_before_optimizer_step`` divides."""
-        logits_NV = self(batch.ids_BT, batch.positions_N)
-        nats, tokens = masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+        nats, tokens = self.loss(self(batch.ids_BT, batch.positions_N), batch)
         self._step_nats = self._step_nats + nats.detach()
         self._step_tokens = self._step_tokens + tokens
         # Lightning divides by accumulate_grad_batches, right or wrong: take that back.
