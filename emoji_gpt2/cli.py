@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
@@ -25,6 +26,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from transformers.utils.logging import disable_progress_bar
 
+from emoji_gpt2.allocator import reuse_freed_memory
 from emoji_gpt2.callbacks import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
@@ -165,6 +167,8 @@ class EmojiCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Look for mistakes before other processes are started: a node says them once."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            reuse_freed_memory()
         if _first_of_node():
             if not self._options.trainer.fast_dev_run:
                 self._get(self.config_init, "hub").preflight()

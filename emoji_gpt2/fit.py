@@ -36,6 +36,7 @@ def fine_tune_gpt2(
     """
     from lightning.pytorch import Trainer, seed_everything
 
+    from emoji_gpt2.allocator import reuse_freed_memory
     from emoji_gpt2.callbacks import BestCheckpoint
     from emoji_gpt2.data import EmojiDataModule
     from emoji_gpt2.export import MODEL
@@ -48,6 +49,7 @@ def fine_tune_gpt2(
     hub = PushToHub(hub_model_name)
     hub.preflight("hub_model_name")
     seed_everything(0, verbose=False)
+    reuse_freed_memory()
     data = EmojiDataModule(data_path, batch_size=batch_size, tokenizer=model_name)
     scratch = None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4}
     model = EmojiGPT2(model_name, scratch, learning_rate=learning_rate)

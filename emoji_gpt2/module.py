@@ -260,10 +260,12 @@ class EmojiGPT2(LightningModule):
 
     def new_optimizer(self) -> Optimizer:
         """Return AdamW with weight decay on matrices only."""
-        # A fused AdamW unscales fp16 gradients itself, after we would have divided them.
-        fused = self.trainer.precision != "16-mixed"
         groups = decay_groups(self.model, self.hparams["weight_decay"])
-        return AdamW(groups, lr=self.hparams["learning_rate"], fused=fused)
+        optimizer = AdamW(groups, lr=self.hparams["learning_rate"], fused=True)
+        # A fused AdamW would unscale fp16 gradients itself, after we have divided them, and so
+        # Lightning refuses to clip, in bfloat16 too. Let the scaler unscale them before.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+        return optimizer
 
     def on_train_start(self) -> None:
         """Go on with the learning rate asked for, not the checkpoint's, if they differ."""

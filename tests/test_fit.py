@@ -70,6 +70,19 @@ def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
     assert len(re.findall(r"^  thing number \d+ ", run.stderr, re.MULTILINE)) == 4
 
 
+def test_mixed_precision_clips(cli: Cli) -> None:
+    """As gpt2.yaml with gpu.yaml asks for: Lightning refuses it for what unscales by itself."""
+    run = cli("--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=1e-9")
+    assert run.status == 0, run.stderr
+    losses = [float(loss) for loss in train_losses(run.folder / "metrics.csv").values()]
+    free = cli("--trainer.precision=bf16-mixed", "--output_dir", str(run.folder) + "-free")
+    assert free.status == 0, free.stderr
+    unclipped = [float(x) for x in train_losses(free.folder / "metrics.csv").values()]
+    # AdamW takes steps of the same size whatever the scale, unless its epsilon is larger.
+    assert losses[0] == unclipped[0]
+    assert losses[-1] > unclipped[-1] + 0.05, "the gradients were not clipped"
+
+
 def test_model_holds_the_best_weights(cli: Cli) -> None:
     """A learning rate this high makes epoch 1 or 2 the best, hardly ever the last of 4."""
     run = cli("--trainer.max_epochs=4", "--model.learning_rate=0.3", "--model.warmup_steps=0")

@@ -16,6 +16,7 @@ import emoji_gpt2
 PACKAGE = Path(emoji_gpt2.__file__).parent
 LAYERS = {
     "errors": 0,
+    "allocator": 0,
     "text": 0,
     "resources": 0,
     "loss": 0,
@@ -69,6 +70,7 @@ LAYERS = {
     "generate_cli": 14,
 }
 NO_TORCH = [
+    "allocator",
     "errors",
     "text",
     "table",
