@@ -264,7 +264,7 @@ class EmojiGPT2(LightningModule):
         optimizer = AdamW(groups, lr=self.hparams["learning_rate"], fused=True)
         # A fused AdamW would unscale fp16 gradients itself, after we have divided them, and so
         # Lightning refuses to clip, in bfloat16 too. Let the scaler unscale them before.
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+        optimizer._step_supports_amp_scaling = False  # noqa: SLF001
         return optimizer
 
     def on_train_start(self) -> None:
