@@ -1,14 +1,15 @@
 """Made-up texts from the emoji table: names and keywords, in part, inflected, among other words.
 
     maker = PhraseMaker(table, emoji, word_ranks(tokenizer.get_vocab()))
-    for text, emoji in maker.examples(40_000, seed=0):
-        ...     # "halloween scary establish!", ("🧟",)
+    for text, emoji, shares in maker.examples(40_000, seed=0):
+        ...     # "halloween scary establish!", ("🧟",), (("🧟", 0.61), ("🎃", 0.17), ...)
 
-A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words put anywhere. Its answer
-is drawn from the posterior of the emoji given all of its words, under the process that made it up:
-an emoji says word w of its description with P(w | emoji), English says it with P(w), so each word
-speaks for an emoji with log(1 + P(w | emoji) / (NOISE P(w))), the language-model form of tf-idf
-(Hiemstra 2000, https://doi.org/10.1007/s007999900025). P(w) follows Zipf's law over the order in
+A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words put anywhere. Its
+answer, a soft target, is the posterior of the emoji given all of its words, under the process that
+made it up; the emoji that stands in the row is drawn from it. An emoji says word w of its
+description with P(w | emoji), English says it with P(w), so each word speaks for an emoji with
+log(1 + P(w | emoji) / (NOISE P(w))), the language-model form of tf-idf (Hiemstra 2000,
+https://doi.org/10.1007/s007999900025). P(w) follows Zipf's law over the order in
 which GPT-2's BPE learnt its words, which is that of their frequency: so "back" says less than
 "pizza", although few emoji have either. What each part gives is measured in
 ``tests/benchmarks/results``.
@@ -36,7 +37,7 @@ INFLECTED = 0.7
 MANY_KEYWORDS, EARLY = 0.5, 0.1
 """Exponents of the prior: emoji with many keywords and early in the table are used more."""
 MAX_ANSWERS = 32
-"""How many of the likeliest emoji an answer is drawn from."""
+"""How many of the likeliest emoji are answers."""
 MAX_WORDS, MAX_FILLERS = 4, 8
 P_NAME, P_INFLECT, P_STOP, P_COMMA = 0.1, 0.3, 0.3, 0.15
 
@@ -115,8 +116,10 @@ class PhraseMaker:
             text = self._text(rng)
             if text not in self.held_out:  # an inflection may be one
                 best, shares = self.posterior(text)
+                answers = [self.emoji[place] for place in best]
                 drawn = np.searchsorted(np.cumsum(shares), rng.random() * shares.sum())
-                yield Example(text, (self.emoji[best[min(drawn, len(best) - 1)]],))
+                one = answers[min(drawn, len(best) - 1)]
+                yield Example(text, (one,), tuple(zip(answers, shares.tolist(), strict=True)))
                 made += 1
 
     def _text(self, rng: np.random.Generator) -> str:

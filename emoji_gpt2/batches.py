@@ -6,7 +6,7 @@ supervised positions, found by position and never by token. Rows are padded on t
 causal model without attention mask cannot see.
 
 Shapes: B rows, T positions of the longest row but its last token, N supervised positions of all
-rows, K right answers of a row.
+rows, K right answers of a row, M answers of all soft targets.
 """
 
 import math
@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emoji_gpt2.store import SoftTargets
+
 Array = np.ndarray
+NO_SOFT_TARGETS = SoftTargets(*(np.empty(0, np.int64) for _ in range(4)))
 WINDOW_BATCHES = 64
 """Rows are sorted by length within this many batches: long enough for hardly any padding."""
 
@@ -32,6 +35,10 @@ class Batch(NamedTuple):
         first_B: The position of each row's ``<|emoji|>``, as an index into ``[B * T]``.
         answers_BK: Token ids that count as a hit for the row, -1 as filler; a row of fillers is
             left out of ranking metrics (training rows, further rows of one text).
+        soft_tokens_M: Where a row has several right answers to its ``<|emoji|>``, their token ids;
+            ``labels_N`` has one of them, drawn by its share. Empty where no row has any.
+        soft_shares_M: What each counts for; those of one position sum to 1.
+        soft_places_M: Which supervised position each is for, as an index into ``labels_N``.
     """
 
     ids_BT: Tensor
@@ -39,10 +46,17 @@ class Batch(NamedTuple):
     labels_N: Tensor
     first_B: Tensor
     answers_BK: Tensor
+    soft_tokens_M: Tensor
+    soft_shares_M: Tensor
+    soft_places_M: Tensor
 
 
-def collate(rows: list[tuple[Array, int, Array]], pad_id: int) -> Batch:
+def collate(
+    rows: list[tuple[Array, int, Array]], pad_id: int, soft: SoftTargets = NO_SOFT_TARGETS
+) -> Batch:
     """Return the rows, each (all token ids, length of its prompt, right answers), as one batch.
+
+    The ``rows`` of soft targets are places among the rows given.
 
     Without rows, as on a rank that a small last batch does not reach, the batch is one padding
     token with nothing supervised, so that every rank takes part in each step.
@@ -60,12 +74,17 @@ def collate(rows: list[tuple[Array, int, Array]], pad_id: int) -> Batch:
         labels.append(ids[n_prompt:].astype(np.int64))
         first_B[row] = row * width + n_prompt - 1
         answers_BK[row, : len(answers)] = answers
+    positions_N = np.concatenate(positions)
+    soft_places = np.searchsorted(positions_N, first_B[soft.rows])
     return Batch(
         torch.from_numpy(ids_BT),
-        torch.from_numpy(np.concatenate(positions)),
+        torch.from_numpy(positions_N),
         torch.from_numpy(np.concatenate(labels)),
         torch.from_numpy(first_B),
         torch.from_numpy(answers_BK),
+        torch.from_numpy(soft.tokens.astype(np.int64)),
+        torch.from_numpy(soft.shares.astype(np.float32)),
+        torch.from_numpy(np.repeat(soft_places, soft.counts)),
     )
 
 

@@ -63,7 +63,8 @@ class EmojiDataModule(LightningDataModule):
             are used.
         test_fraction: Share of the distinct texts held out for testing, likewise.
         made_up_texts: Training texts to make up from the built-in names and keywords, such as
-            "halloween scary establish!" for 🧟, so that sentences are understood.
+            "halloween scary establish!" for 🧟 and 🎃, so that sentences are understood. Such a
+            text has up to 32 right answers, a soft target (``Batch.soft_tokens_M``).
         seed: Decides, with the epoch, the order of training rows.
         num_workers: Processes per device that collate batches; 0 does it in the training process,
             which is fast enough unless steps take a few milliseconds.

@@ -26,6 +26,7 @@ from transformers import GPT2Tokenizer
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.examples import Example, Report, SkinTones, read_examples
 from emoji_gpt2.sources import Chunk, Source
+from emoji_gpt2.store import SoftTargets
 from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, eos_id, token_id, token_ids
 from emoji_gpt2.wordwise import WordwiseEncoder
@@ -48,6 +49,7 @@ class EncodedRows(NamedTuple):
         text_hashes: ``text_hash`` of each text, ``[R]``.
         example_hashes: The same of each text with its emoji, ``[R]``.
         emoji: The emoji among ``ids``, one row's after another's.
+        soft: The soft targets of those that have some, ``rows`` counted from 0.
         report: What was read, dropped and cut.
     """
 
@@ -57,6 +59,7 @@ class EncodedRows(NamedTuple):
     text_hashes: Array
     example_hashes: Array
     emoji: Array
+    soft: SoftTargets
     report: Report
 
 
@@ -112,7 +115,18 @@ class RowEncoder:
             np.array(texts, np.uint64),
             np.array(wholes, np.uint64),
             np.frombuffer(b"".join(all_emoji), self.dtype),
+            self._soft_targets(examples),
             report,
+        )
+
+    def _soft_targets(self, examples: Sequence[Example]) -> SoftTargets:
+        rows = [row for row, example in enumerate(examples) if example.shares]
+        answers = [answer for row in rows for answer in examples[row].shares]
+        return SoftTargets(
+            np.array(rows, np.uint32),
+            np.array([len(examples[row].shares) for row in rows], np.uint16),
+            np.array([self.emoji_ids[emoji] for emoji, _ in answers], self.dtype),
+            np.array([share for _, share in answers], np.float32),
         )
 
     def _cut(self, text: bytes, emoji: bytes, report: Report) -> tuple[bytes, bytes]:

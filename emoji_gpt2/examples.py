@@ -25,10 +25,18 @@ MAX_EMOJI_PER_KEYWORD = 16
 
 
 class Example(NamedTuple):
-    """A normalised text and the emoji that answer it, in order, fully-qualified."""
+    """A normalised text and the emoji that answer it, in order, fully-qualified.
+
+    Attributes:
+        text: The text.
+        emoji: What stands in the row.
+        shares: Where several emoji are right for the first place, each with what it counts for, 1
+            in all; where there are none, the first of ``emoji`` is right alone.
+    """
 
     text: str
     emoji: tuple[str, ...]
+    shares: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass

@@ -63,11 +63,12 @@ class RowDataset(Dataset[Batch]):
         return len(self.split)
 
     def __getitem__(self, indices: Array) -> Batch:
+        numbers = self.split.rows[np.asarray(indices, dtype=np.int64)]
         rows = [
-            (*self.store.row(int(self.split.rows[i])), self.split.answers_of(int(i)))
-            for i in indices
+            (*self.store.row(int(number)), self.split.answers_of(int(i)))
+            for number, i in zip(numbers, indices, strict=True)
         ]
-        return collate(rows, self.pad_id)
+        return collate(rows, self.pad_id, self.store.soft_targets(numbers))
 
     def sample(self, size: int) -> Batch:
         """Return ``size`` ranked rows spread evenly over the split, the same each time."""

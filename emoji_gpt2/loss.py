@@ -1,8 +1,9 @@
 """The loss: cross-entropy over supervised positions and candidate tokens only.
 
 Shapes: N supervised positions (the emoji of a row and its end of text), D width, V candidates (all
-emoji and end of text). A loss is a sum in nats with the count that it is a sum over; the mean over
-an optimizer step is taken in one place, ``EmojiGPT2.on_before_optimizer_step``.
+emoji and end of text), M answers of all soft targets. A loss is a sum in nats with the count that
+it is a sum over; the mean over an optimizer step is taken in one place,
+``EmojiGPT2.on_before_optimizer_step``.
 """
 
 import torch
@@ -27,3 +28,28 @@ def masked_cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, T
     """
     count = torch.tensor(labels_N.numel(), device=labels_N.device)
     return F.cross_entropy(logits_NV, labels_N, reduction="sum"), count
+
+
+def soft_cross_entropy(
+    logits_NV: Tensor, labels_N: Tensor, answers_M: Tensor, shares_M: Tensor, places_M: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``masked_cross_entropy`` with several right answers at some positions.
+
+    Such a position costs -sum(share * log p) over its answers instead of -log p of its label
+    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7); with one answer of share 1,
+    that is the same.
+
+    Args:
+        logits_NV: Scores, ``[N, V]``.
+        labels_N: The right candidate's index in 0..V-1, ``[N]``; unused where there are answers.
+        answers_M: Indices of right candidates, ``[M]``; M may be 0.
+        shares_M: What each counts for; those of one position sum to 1.
+        places_M: Which position each is for, in 0..N-1.
+    """
+    if not len(answers_M):
+        return masked_cross_entropy(logits_NV, labels_N)
+    log_p_NV = logits_NV.log_softmax(1)
+    hard_N = torch.ones_like(labels_N, dtype=torch.bool).index_fill(0, places_M, value=False)
+    nats_N = F.nll_loss(log_p_NV, labels_N, reduction="none") * hard_N
+    nats_M = -shares_M * log_p_NV[places_M, answers_M]
+    return nats_N.sum() + nats_M.sum(), torch.tensor(labels_N.numel(), device=labels_N.device)

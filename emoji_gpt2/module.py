@@ -23,7 +23,7 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 from emoji_gpt2.batches import Batch
 from emoji_gpt2.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.errors import UserError, check
-from emoji_gpt2.loss import candidate_logits, masked_cross_entropy
+from emoji_gpt2.loss import candidate_logits, masked_cross_entropy, soft_cross_entropy
 from emoji_gpt2.metrics import EvaluationMetrics, best_answer_rank
 from emoji_gpt2.optim import decay_groups, warmup_cosine
 from emoji_gpt2.pretrained import (
@@ -182,6 +182,9 @@ class EmojiGPT2(LightningModule):
     def loss(self, logits_NV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the training loss, summed, and the count that it is a sum over.
 
+        It is cross-entropy, against several right answers where the batch has soft targets, whose
+        own entropy it cannot fall below.
+
         Override it to train on another loss; the mean over an optimizer step, all micro-batches
         and ranks is taken elsewhere. Validation always measures cross-entropy.
 
@@ -189,7 +192,13 @@ class EmojiGPT2(LightningModule):
             logits_NV: The scores of all candidates at the supervised positions.
             batch: What they are of.
         """
-        return masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+        return soft_cross_entropy(
+            logits_NV,
+            self.candidate_index[batch.labels_N],
+            self.candidate_index[batch.soft_tokens_M],
+            batch.soft_shares_M,
+            batch.soft_places_M,
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the micro-batch's cross-entropy, summed; ``on_before_optimizer_step`` divides."""

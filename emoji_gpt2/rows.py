@@ -57,6 +57,8 @@ class RowCollector:
 
     def add(self, role: int, rows: EncodedRows) -> None:
         """Write rows."""
+        first = np.uint32(len(self.role))
+        self.writer.add_soft_targets(rows.soft._replace(rows=rows.soft.rows + first))
         self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
         self._roles.add(np.full(len(rows.lengths), role))
         self._texts.add(rows.text_hashes)

@@ -9,8 +9,9 @@
 A folder holds ``ids.bin`` (token ids of all rows, one after another, little-endian uint16 or 32),
 ``starts.npy`` (where each row begins), ``lengths.npy`` and ``n_prompt.npy`` (uint16 per row),
 ``<split>.rows.npy`` (row numbers), for evaluation ``<split>.answers.npy`` with
-``<split>.offsets.npy``, and ``meta.json``, which is written last and names every file's size, so
-that a truncated or foreign folder is recognised.
+``<split>.offsets.npy``, the soft targets of the rows ``soft_rows.npy`` in ``soft_tokens.bin`` and
+``soft_shares.bin`` (float32) with ``soft_offsets.npy``, and ``meta.json``, which is written last
+and names every file's size, so that a truncated or foreign folder is recognised.
 """
 
 import json
@@ -22,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 from filelock import Timeout
@@ -32,7 +34,23 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray
 Dtype = np.dtype | type[np.generic] | str
-FORMAT = 2
+FORMAT = 3
+
+
+class SoftTargets(NamedTuple):
+    """Several right answers of some rows, with shares that sum to 1 in each row.
+
+    Attributes:
+        rows: Row numbers, ascending, ``[S]``.
+        counts: How many answers each has, ``[S]``.
+        tokens: Their token ids, one row's after another's.
+        shares: What each counts for.
+    """
+
+    rows: Array
+    counts: Array
+    tokens: Array
+    shares: Array
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,10 @@ class StoreWriter:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         self._ids = (self._aside / "ids.bin").open("wb")
+        self._soft_tokens = (self._aside / "soft_tokens.bin").open("wb")
+        self._soft_shares = (self._aside / "soft_shares.bin").open("wb")
+        self._soft_rows = Column(np.uint32)
+        self._soft_counts = Column(np.uint16)
         self.lengths = Column(np.uint16)
         self.n_prompt = Column(np.uint16)
 
@@ -129,6 +151,14 @@ class StoreWriter:
         self.lengths.add(lengths)
         self.n_prompt.add(n_prompt)
 
+    def add_soft_targets(self, soft: SoftTargets) -> None:
+        """Give rows soft targets; they come in the order of the rows."""
+        assert len(soft.tokens) == len(soft.shares) == soft.counts.sum(dtype=np.int64)
+        self._soft_rows.add(soft.rows)
+        self._soft_counts.add(soft.counts)
+        self._soft_tokens.write(soft.tokens.astype(self.dtype, casting="safe").tobytes())
+        self._soft_shares.write(soft.shares.astype("<f4").tobytes())
+
     def finish(self, splits: dict[str, Split], report: list[str], held_out: Array) -> None:
         """Write the rest and move the store into place.
 
@@ -137,18 +167,18 @@ class StoreWriter:
             report: Lines that say what was read, kept and dropped.
             held_out: Hashes of all texts that no split for training holds, ascending.
         """
-        starts = np.zeros(len(self.lengths.values) + 1, dtype=np.int64)
-        np.cumsum(self.lengths.values, out=starts[1:])
         self._save("held_out", held_out)
         self._save("lengths", self.lengths.values)
-        self._save("starts", starts)
+        self._save("starts", _offsets(self.lengths.values))
         self._save("n_prompt", self.n_prompt.values)
+        self._save("soft_rows", self._soft_rows.values)
+        self._save("soft_offsets", _offsets(self._soft_counts.values))
         for name, split in splits.items():
             self._save(f"{name}.rows", split.rows)
             if split.answers is not None and split.offsets is not None:
                 self._save(f"{name}.answers", split.answers)
                 self._save(f"{name}.offsets", split.offsets)
-        self._ids.close()
+        self._close()
         sizes = {file.name: file.stat().st_size for file in sorted(self._aside.iterdir())}
         meta = {
             "format": FORMAT,
@@ -160,6 +190,10 @@ class StoreWriter:
         text = json.dumps(meta, ensure_ascii=False, indent=1)
         (self._aside / "meta.json").write_text(text, encoding="utf-8")
         self._move_into_place()
+
+    def _close(self) -> None:
+        for file in (self._ids, self._soft_tokens, self._soft_shares):
+            file.close()
 
     def _save(self, name: str, array: Array) -> None:
         np.save(self._aside / f"{name}.npy", array)
@@ -179,8 +213,15 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ids.close()
+        self._close()
         shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def _offsets(counts: Array) -> Array:
+    """Return where each of consecutive parts begins, and where the last ends."""
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
 
 
 def _mapped(path: Path, dtype: Dtype) -> Array:
@@ -215,6 +256,10 @@ class Store:
         self.lengths: Array = self._load("lengths")
         self.n_prompt: Array = self._load("n_prompt")
         self._starts = self._load("starts")
+        self._soft_rows = self._load("soft_rows")
+        self._soft_offsets = self._load("soft_offsets")
+        self._soft_tokens = _mapped(folder / "soft_tokens.bin", np.dtype(meta["dtype"]))
+        self._soft_shares = _mapped(folder / "soft_shares.bin", "<f4")
         self.splits = {name: self._load_split(name) for name in meta["splits"]}
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
@@ -225,6 +270,21 @@ class Store:
         """Return the token ids of row ``number`` and how many of them are its prompt."""
         ids = self._ids[self._starts[number] : self._starts[number + 1]]
         return ids, int(self.n_prompt[number])
+
+    def soft_targets(self, numbers: Array) -> SoftTargets:
+        """Return the soft targets of rows; ``rows`` are then places in ``numbers``."""
+        places = np.searchsorted(self._soft_rows, numbers)
+        has = places < len(self._soft_rows)
+        has[has] = self._soft_rows[places[has]] == np.asarray(numbers)[has]
+        rows = np.flatnonzero(has)
+        starts, ends = self._soft_offsets[places[rows]], self._soft_offsets[places[rows] + 1]
+        parts = [slice(*pair) for pair in zip(starts, ends, strict=True)]
+        return SoftTargets(
+            rows,
+            ends - starts,
+            np.concatenate([self._soft_tokens[:0], *(self._soft_tokens[p] for p in parts)]),
+            np.concatenate([self._soft_shares[:0], *(self._soft_shares[p] for p in parts)]),
+        )
 
     def _load(self, name: str) -> Array:
         array: Array = np.load(self.folder / f"{name}.npy", mmap_mode="r")

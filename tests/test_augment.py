@@ -61,15 +61,17 @@ def test_the_same_seed_makes_the_same_texts() -> None:
 def test_texts_are_words_of_the_table_and_of_english() -> None:
     examples = list(maker().examples(400, seed=0))
     of_table = {word for family in maker().family.values() for word in family}
-    for text, emoji in examples:
+    for text, emoji, shares in examples:
         assert text == normalize_text(text)
         assert set(words(text)) <= of_table | set(ranks())
         assert len(emoji) == 1
-        assert emoji[0] in UNTONED
+        assert emoji[0] in dict(shares)
+        assert set(dict(shares)) <= set(UNTONED)
+        assert sum(dict(shares).values()) == pytest.approx(1, abs=1e-6)
         assert len(words(text)) <= max(augment.MAX_WORDS, 14) + augment.MAX_FILLERS
-    fillers = Counter(word for text, _ in examples for word in words(text) if word not in of_table)
+    fillers = Counter(word for text, *_ in examples for word in words(text) if word not in of_table)
     assert len(fillers) > 100
-    assert len({emoji for _, emoji in examples}) > 200
+    assert len({emoji for _, emoji, _ in examples}) > 200
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,10 @@ def test_the_posterior_equals_plain_loops() -> None:
 def test_answers_are_drawn_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     one = PhraseMaker(TABLE, UNTONED, ranks())
     monkeypatch.setattr(one, "_text", lambda *_: "party")
-    drawn = Counter(emoji for _, (emoji,) in one.examples(3000, seed=0))
+    examples = list(one.examples(3000, seed=0))
+    drawn = Counter(emoji for _, (emoji,), _ in examples)
     places, shares = one.posterior("party")
+    assert examples[0].shares == tuple(zip([UNTONED[p] for p in places], shares, strict=True))
     for place, share in zip(places[:5], shares, strict=False):
         assert drawn[UNTONED[place]] / 3000 == pytest.approx(share, abs=0.04)
 
@@ -110,6 +114,6 @@ def test_answers_are_drawn_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> N
 def test_held_out_keywords_do_not_flow_in() -> None:
     held_out = {"snowman", "moai", "taco"}
     examples = list(PhraseMaker(TABLE, ["🗿", "⛄"], ranks(), held_out).examples(300, seed=0))
-    assert not held_out & {text for text, _ in examples}
+    assert not held_out & {text for text, *_ in examples}
     with_it = list(PhraseMaker(TABLE, ["🗿", "⛄"], ranks()).examples(300, seed=0))
-    assert {"snowman", "moai"} & {text for text, _ in with_it}
+    assert {"snowman", "moai"} & {text for text, *_ in with_it}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler, collate
+from emoji_gpt2.store import SoftTargets
 
 PAD = 0
 tokens = st.integers(0, 9)  # few: pad and repeated tokens occur inside rows as well
@@ -58,10 +59,34 @@ def test_collate_equals_plain_loops(rows: list[tuple[list[int], list[int], list[
 def test_collate_gives_what_an_embedding_takes() -> None:
     ids = np.array([70000, 1, 2], dtype=np.uint32)
     batch = collate([(ids, 2, np.array([2], dtype=np.uint32))], PAD)
-    assert {str(part.dtype) for part in batch} == {"torch.int64"}
+    assert {str(part.dtype) for part in batch._replace(soft_shares_M=batch.ids_BT)} == {
+        "torch.int64"
+    }
+    assert str(batch.soft_shares_M.dtype) == "torch.float32"
     assert batch.ids_BT.tolist() == [[70000, 1]]
     ids[:] = 0  # a copy: the store's pages are read-only and shared
     assert batch.ids_BT.tolist() == [[70000, 1]]
+
+
+def test_soft_targets_are_of_the_first_supervised_position_of_their_row() -> None:
+    nothing = np.empty(0, np.int64)
+    rows = [
+        (np.array([1, 8, 21, 22, 0]), 2, nothing),  # two emoji
+        (np.array([1, 2, 8, 23, 0]), 3, nothing),
+        (np.array([8, 22, 0]), 1, nothing),
+    ]
+    soft = SoftTargets(
+        np.array([0, 2]), np.array([2, 3]), np.array([21, 23, 22, 24, 21], np.uint16),
+        np.array([0.5, 0.5, 0.5, 0.25, 0.25], np.float32),
+    )  # fmt: skip
+    batch = collate(rows, PAD, soft)
+    told = batch.positions_N[batch.soft_places_M].tolist()
+    first = batch.first_B.tolist()
+    assert told == [first[0]] * 2 + [first[2]] * 3
+    assert batch.labels_N[batch.soft_places_M].tolist() == [21, 21, 22, 22, 22]
+    assert batch.soft_tokens_M.tolist() == [21, 23, 22, 24, 21]
+    assert batch.soft_shares_M.tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
+    assert collate(rows, PAD).soft_tokens_M.tolist() == []
 
 
 def test_collate_of_no_rows_is_one_unsupervised_token() -> None:

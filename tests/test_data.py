@@ -455,6 +455,27 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     assert "in 200 examples, 0 variants merged" in line
 
 
+def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path) -> None:
+    without = {row.text for row in all_rows(ready(tmp_path, skin_tones="drop"))["train"]}
+    data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
+    soft = 0
+    for batch in data.train_dataloader():
+        rows = list(decoded(batch))
+        shares: dict[int, dict[str, float]] = {}
+        row_of = (batch.positions_N // batch.ids_BT.shape[1])[batch.soft_places_M].tolist()
+        tokens, parts = batch.soft_tokens_M.tolist(), batch.soft_shares_M.tolist()
+        for row, token, share in zip(row_of, tokens, parts, strict=True):
+            shares.setdefault(row, {})[tokenizer().decode([token])] = share
+        assert batch.positions_N[batch.soft_places_M].tolist() == batch.first_B[row_of].tolist()
+        for number, row in enumerate(rows):
+            assert number in shares or row.text in without
+            if number in shares:
+                assert row.emoji in shares[number]
+                assert sum(shares[number].values()) == pytest.approx(1, abs=1e-6)
+        soft += len(shares)
+    assert soft == 200
+
+
 def test_made_up_texts_leave_out_what_is_validated_on_beside_a_table(tmp_path: Path) -> None:
     """One text per emoji, so built-in keywords are held out; and a val_path of one's own."""
     names = [(TABLE.name(e), e) for e in TABLE if not TABLE.tones(e)][:300]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from emoji_gpt2.batches import Batch, collate
-from emoji_gpt2.loss import candidate_logits, masked_cross_entropy
+from emoji_gpt2.loss import candidate_logits, masked_cross_entropy, soft_cross_entropy
 
 EMOJI = range(50, 60)
 EOS, END_OF_PROMPT = 48, 49
@@ -136,3 +136,45 @@ def test_logits_are_float32_and_the_count_lies_with_the_labels() -> None:
 def test_uniform_scores_cost_the_logarithm_of_the_candidates() -> None:
     nats, _ = masked_cross_entropy(torch.full((2, 3945), 7.0), torch.tensor([0, 3944]))
     assert nats.item() == pytest.approx(2 * math.log(3945), rel=1e-6)
+
+
+N_POSITIONS, N_CANDIDATES = 5, 7
+LOGITS = torch.randn(N_POSITIONS, N_CANDIDATES, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([3, 0, 6, 0, 2])
+
+
+def test_one_answer_of_share_1_is_a_label() -> None:
+    """Nats and gradients, whatever stands among the labels there."""
+    wanted_logits, logits = (LOGITS.clone().requires_grad_() for _ in range(2))
+    wanted, count = masked_cross_entropy(wanted_logits, LABELS)
+    wanted.backward()
+    places = torch.tensor([0, 2])
+    others = LABELS.index_fill(0, places, 1)
+    nats, n = soft_cross_entropy(logits, others, LABELS[places], torch.ones(2), places)
+    nats.backward()
+    assert n == count == N_POSITIONS
+    assert nats.item() == pytest.approx(wanted.item(), rel=1e-6)
+    torch.testing.assert_close(logits.grad, wanted_logits.grad)
+
+
+def test_soft_targets_equal_a_sum_over_hard_ones() -> None:
+    """A row of several answers costs what rows of one each do, weighted by the shares."""
+    shares = {0: {1: 0.5, 3: 0.25, 6: 0.25}, 4: {2: 0.9, 0: 0.1}}
+    wanted = 0.0
+    for place in range(N_POSITIONS):
+        for label, share in shares.get(place, {int(LABELS[place]): 1.0}).items():
+            alone, _ = masked_cross_entropy(LOGITS[[place]], torch.tensor([label]))
+            wanted += share * alone.item()
+    flat = [(p, label, share) for p, of in shares.items() for label, share in of.items()]
+    places, answers, parts = (torch.tensor(column) for column in zip(*flat, strict=True))
+    nats, count = soft_cross_entropy(LOGITS, LABELS, answers, parts, places)
+    assert nats.item() == pytest.approx(wanted, rel=1e-6)
+    assert count == N_POSITIONS
+
+
+def test_without_soft_targets_nothing_changes() -> None:
+    none = torch.empty(0, dtype=torch.int64)
+    nats, count = soft_cross_entropy(LOGITS, LABELS, none, none.float(), none)
+    wanted, n = masked_cross_entropy(LOGITS, LABELS)
+    assert torch.equal(nats, wanted)
+    assert count == n

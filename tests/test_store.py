@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoji_gpt2.store import Split, Store, StoreWriter, is_whole
+from emoji_gpt2.store import SoftTargets, Split, Store, StoreWriter, is_whole
 
 NOTHING = np.empty(0, np.uint64)
 ROW = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8)
@@ -31,6 +31,8 @@ def add(writer: StoreWriter, rows: Sequence[Sequence[int]], n_prompt: Sequence[i
 def write(folder: Path, rows: Sequence[Sequence[int]] = ROWS, report: str = "a line") -> Store:
     with StoreWriter(folder) as writer:
         add(writer, rows, [1] * len(rows))
+        one = np.array([1])
+        writer.add_soft_targets(SoftTargets(one, one, one.astype(np.uint32), one / 1))
         writer.finish(train_on(range(len(rows))), [report], NOTHING)
     return Store(folder)
 
@@ -81,6 +83,38 @@ def test_a_store_of_no_rows(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert is_whole(tmp_path / "store")
     assert (len(store.lengths), len(store.splits["train"]), len(store.splits["val"])) == (0, 0, 0)
+
+
+SOFT = st.lists(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1, width=32)), max_size=4))
+
+
+@given(SOFT, st.data())
+def test_soft_targets_come_back_for_any_rows_in_any_order(
+    of_rows: list[list[tuple[int, float]]], data: st.DataObject
+) -> None:
+    """Rows are added in two chunks; those of an empty list have no soft targets."""
+    cut = data.draw(st.integers(0, len(of_rows)))
+    asked = data.draw(st.lists(st.integers(0, len(of_rows)), max_size=6))
+    with tempfile.TemporaryDirectory() as parent:
+        with StoreWriter(Path(parent) / "store") as writer:
+            for part in (range(cut), range(cut, len(of_rows))):
+                rows = [row for row in part if of_rows[row]]
+                flat = [answer for row in rows for answer in of_rows[row]]
+                writer.add_soft_targets(
+                    SoftTargets(
+                        np.array(rows, np.uint32),
+                        np.array([len(of_rows[row]) for row in rows], np.uint16),
+                        np.array([token for token, _ in flat], np.uint32),
+                        np.array([share for _, share in flat], np.float32),
+                    )
+                )
+            writer.finish(train_on([]), [], NOTHING)
+        soft = Store(Path(parent) / "store").soft_targets(np.array(asked, np.int64))
+    of_asked = [of_rows[row] if row < len(of_rows) else [] for row in asked]
+    assert soft.rows.tolist() == [place for place, answers in enumerate(of_asked) if answers]
+    assert soft.counts.tolist() == [len(answers) for answers in of_asked if answers]
+    wanted = [answer for answers in of_asked for answer in answers]
+    assert list(zip(soft.tokens.tolist(), soft.shares.tolist(), strict=True)) == wanted
 
 
 def test_a_pickled_store_is_an_address(tmp_path: Path) -> None:
