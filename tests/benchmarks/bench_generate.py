@@ -13,7 +13,6 @@ texts are of many lengths, as sentences are. Prints Markdown tables.
 """
 
 import argparse
-import contextlib
 import random
 import tempfile
 from collections.abc import Callable
@@ -99,8 +98,7 @@ def main() -> None:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     set_verbosity_error()
     print(conditions(), f"{torch.get_num_threads()} threads", sep=", ")
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+    with tempfile.TemporaryDirectory() as name:
         plain, emoji = write_models(Path(name))
         notebook = Notebook(plain)
         notebook.load()
@@ -111,6 +109,7 @@ def main() -> None:
         texts = mixed_texts(BATCH)
         more = {"max_new_tokens": MAX_LENGTH - ids.shape[1], "do_sample": False}
 
+        @torch.inference_mode()
         def forward() -> object:
             return transformer(ids)
 
