@@ -139,7 +139,7 @@ def main() -> None:
         print("\nWarm, per text:\n")
         print(markdown(measure(calls, options.rounds), "notebook, warm", work), flush=True)
 
-        many = mixed_texts(8 * BATCH)
+        many = mixed_texts(4 * BATCH)
         calls = {
             "in the order of the texts": lambda: [
                 ours.rank(many[start : start + BATCH]) for start in range(0, len(many), BATCH)
@@ -147,7 +147,7 @@ def main() -> None:
             "by length": lambda: ours.rank(many, batch_size=BATCH),
         }
         work = dict.fromkeys(calls, len(many))
-        print("\n512 mixed texts, ranked in batches of 64:\n")
+        print("\n256 mixed texts, ranked in batches of 64:\n")
         print(markdown(measure(calls, 2), "in the order of the texts", work), flush=True)
 
         calls = {

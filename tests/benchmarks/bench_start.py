@@ -31,7 +31,6 @@ class Data(LightningDataModule):
 
 LightningCLI(Model, Data)
 """
-IMPORTS = "import torch, lightning.pytorch; from transformers import GPT2LMHeadModel, GPT2Tokenizer"
 FIRST_STEP = (
     "--model.config.n_layer=1", "--model.config.n_embd=32", "--model.config.n_head=2",
     "--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.logger=false",
@@ -64,7 +63,6 @@ def main() -> None:
         calls = {
             "bare CLI --help": process(str(folder / "bare_cli.py"), "fit", "--help"),
             "emoji_gpt2.fit --help": process("-m", "emoji_gpt2.fit", "--help"),
-            "imports alone": process("-c", IMPORTS),
             "emoji_gpt2.generate --help": process("-m", "emoji_gpt2.generate", "--help"),
             "first training step": first_step,
         }
