@@ -48,11 +48,11 @@ def write_models(folder: Path) -> tuple[str, str]:
 
 
 def mixed_texts(count: int) -> list[str]:
-    """Return made-up sentences of 1 to 30 words of the emoji table."""
+    """Return made-up sentences of 1 to 20 words of emoji names."""
     rng = random.Random(0)
     table = EmojiTable.builtin()
-    words = [word for emoji in table for word in table.keywords(emoji)]
-    return [" ".join(rng.choices(words, k=rng.randint(1, 30))) for _ in range(count)]
+    words = [word for emoji in table for word in table.name(emoji).split()]
+    return [" ".join(rng.choices(words, k=rng.randint(1, 20))) for _ in range(count)]
 
 
 class Notebook:
