@@ -13,10 +13,9 @@ loss = cross_entropy(logits, batch.labels_N)
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
@@ -29,16 +28,15 @@ from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader, TrainingLoad
 from emoji_gpt2.prepare import Recipe
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
 from emoji_gpt2.rows import HashedTexts
+from emoji_gpt2.sources.fetch import default_cache_dir
 from emoji_gpt2.store import Store, is_whole
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id
 
+if TYPE_CHECKING:
+    import pandas as pd  # only a caller of from_frame needs it, and has imported it
+
 EVALUATION_ROWS = 64
 """Rows of an evaluation batch of one device at most."""
-
-
-def default_cache_dir() -> Path:
-    """Return where tokenized rows and downloads are kept: below ``XDG_CACHE_HOME`` or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoji_gpt2"
 
 
 class EmojiDataModule(LightningDataModule):
@@ -148,7 +146,7 @@ class EmojiDataModule(LightningDataModule):
         self._place: dict[str, int] | None = None
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, **arguments: Any) -> "EmojiDataModule":
+    def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":
         """Return a data module of a table that is in memory.
 
         Args:

@@ -11,21 +11,24 @@ Shapes: B texts, T tokens, V candidates: end of text, then all emoji.
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel, GPT2Tokenizer
+from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import checkpoint_from_hub
 from emoji_gpt2.loss import candidate_logits
-from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
 from emoji_gpt2.sampling import Chooser
 from emoji_gpt2.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
+
+_CACHE = "cache" if "cache" in signature(GPT2Model.forward).parameters else "past_key_values"
+"""What GPT-2 calls its key-value cache: ``cache`` since Transformers 5.24."""
 
 
 class EmojiGenerator:
@@ -52,7 +55,12 @@ class EmojiGenerator:
         self.tokenizer = tokenizer
         self.table = EmojiTable.builtin()
         self._emoji = list(self.table)
-        self._candidate_ids = torch.tensor(candidate_tokens(tokenizer), device=self.device)
+        ids = candidate_tokens(tokenizer)
+        self._candidate_ids = torch.tensor(ids, device=self.device)
+        # GPT-2's end of text is its last token and the emoji come next: then their rows of the
+        # output embedding are a view, not a copy of 12 MB for each batch.
+        in_a_row = ids == list(range(ids[0], ids[0] + len(ids)))
+        self._rows = slice(ids[0], ids[0] + len(ids)) if in_a_row else self._candidate_ids
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None) -> "EmojiGenerator":
@@ -66,6 +74,8 @@ class EmojiGenerator:
             name = checkpoint_from_hub(name, "--model")
         if name.endswith(".ckpt"):
             read_checkpoint(name, "--model")
+            from emoji_gpt2.module import EmojiGPT2  # noqa: PLC0415 - and Lightning with it
+
             module = EmojiGPT2.load_from_checkpoint(name, map_location="cpu")
             return cls(module.model, module.tokenizer, device)
         if (Path(name) / MODEL / "config.json").is_file():
@@ -96,15 +106,14 @@ class EmojiGenerator:
         check(
             "--top_k", top_k, fine=1 <= top_k <= len(self._emoji), wanted=f"1 to {len(self._emoji)}"
         )
-        return [row for part in self._batches(texts, batch_size) for row in self._rank(part, top_k)]
+        ranked: dict[int, list[tuple[str, float]]] = {}
+        for numbers, prompts in self._batches(texts, batch_size):
+            ranked.update(zip(numbers, self._rank(prompts, top_k), strict=True))
+        return [ranked[number] for number in range(len(texts))]
 
     @torch.inference_mode()
     def _rank(self, prompts: list[list[int]], top_k: int) -> list[list[tuple[str, float]]]:
-        ids_BT, last_B = self._right_padded(prompts)
-        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
-        rows = torch.arange(len(prompts), device=self.device)
-        logits_BV = self._candidate_logits(hidden_BTD[rows, last_B])
-        best = logits_BV[:, 1:].softmax(1).topk(top_k)
+        best = self._first_logits(prompts)[:, 1:].softmax(1).topk(top_k)
         return [
             [(self._emoji[i], p) for i, p in zip(indices, probabilities, strict=True)]
             for indices, probabilities in zip(
@@ -151,54 +160,69 @@ class EmojiGenerator:
             wanted=tones,
         )
         choose = Chooser(temperature, top_k, top_p, seed, self.device)
-        answers = [
-            answer
-            for part in self._batches(texts, batch_size, reserve=max_emoji)
-            for answer in self._generate(part, max_emoji, choose)
-        ]
+        answers: dict[int, list[str]] = {}
+        for numbers, prompts in self._batches(texts, batch_size, reserve=max_emoji):
+            answers.update(zip(numbers, self._generate(prompts, max_emoji, choose), strict=True))
+        ordered = [answers[number] for number in range(len(texts))]
         if skin_tone:
-            answers = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in answers]
-        return ["".join(answer) for answer in answers]
+            ordered = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in ordered]
+        return ["".join(answer) for answer in ordered]
 
     @torch.inference_mode()
     def _generate(
         self, prompts: list[list[int]], max_emoji: int, choose: Chooser
     ) -> list[list[str]]:
+        if max_emoji == 1:  # as in ranking: nothing to keep for a second pass
+            logits_BV = self._first_logits(prompts)
+            logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
+            return [[self._emoji[number - 1]] for number in choose(logits_BV).tolist()]
         ids_BT, mask_BT = self._left_padded(prompts)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         answers: list[list[str]] = [[] for _ in prompts]
         running_B = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
-        cache = None
-        for number in range(max_emoji):
+        cache = DynamicCache(config=self.model.config)
+        for step in range(max_emoji):
             out = self.model.transformer(
                 input_ids=ids_BT,
                 attention_mask=mask_BT,
                 position_ids=positions_BT,
-                past_key_values=cache,
-                use_cache=max_emoji > 1,
+                use_cache=True,
+                **{_CACHE: cache},
             )
-            cache = out.past_key_values
             logits_BV = self._candidate_logits(out.last_hidden_state[:, -1])
-            if number == 0:
+            if step == 0:
                 logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
             chosen_B = choose(logits_BV)
             running_B &= chosen_B != 0
-            for row in torch.nonzero(running_B).flatten().tolist():
-                answers[row].append(self._emoji[int(chosen_B[row]) - 1])
-            if not running_B.any():
+            numbers = torch.where(running_B, chosen_B, 0).tolist()
+            for answer, number in zip(answers, numbers, strict=True):
+                if number:
+                    answer.append(self._emoji[number - 1])
+            if not any(numbers):
                 break
             ids_BT = self._candidate_ids[chosen_B][:, None]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
             positions_BT = positions_BT[:, -1:] + 1
         return answers
 
+    def _first_logits(self, prompts: list[list[int]]) -> Tensor:
+        """Return the scores of what may come first, ``[B, V]``, in one pass without a cache."""
+        ids_BT, last_B = self._right_padded(prompts)
+        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
+        rows = torch.arange(len(prompts), device=self.device)
+        return self._candidate_logits(hidden_BTD[rows, last_B])
+
     def _candidate_logits(self, hidden_BD: Tensor) -> Tensor:
-        return candidate_logits(hidden_BD, self.model.lm_head.weight[self._candidate_ids])
+        return candidate_logits(hidden_BD, self.model.lm_head.weight[self._rows])
 
     def _batches(
         self, texts: Sequence[str], batch_size: int, reserve: int = 0
-    ) -> Iterator[list[list[int]]]:
-        """Yield prompts in batches; all texts are checked before the first."""
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Yield the numbers of some texts with their prompts, those of like length together.
+
+        All texts are checked before the first batch. Hardly anything is padding then, however long
+        and short texts are mixed.
+        """
         if isinstance(texts, str):
             raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
         check("--batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
@@ -210,8 +234,10 @@ class EmojiGenerator:
             wanted=f"less than {self.model.config.n_positions - 1}",
         )
         prompts = encode_prompts(self.tokenizer, texts, room)
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         for start in range(0, len(prompts), batch_size):
-            yield prompts[start : start + batch_size]
+            numbers = order[start : start + batch_size]
+            yield numbers, [prompts[number] for number in numbers]
 
     def _right_padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Return ids, ``[B, T]``, that need no mask, and where each prompt ends, ``[B]``."""

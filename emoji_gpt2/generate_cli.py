@@ -20,10 +20,10 @@ from typing import NoReturn
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.data import default_cache_dir
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.generate import EmojiGenerator
 from emoji_gpt2.sources import open_source
+from emoji_gpt2.sources.fetch import default_cache_dir
 from emoji_gpt2.table import SKIN_TONES
 from emoji_gpt2.text import is_valid_unicode, normalize_text
 

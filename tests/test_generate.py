@@ -117,6 +117,60 @@ def test_texts_are_normalised_as_in_training(generator: EmojiGenerator) -> None:
     assert generator.rank(["  PIZZA\t“pie” "]) == generator.rank(['pizza "pie"'])
 
 
+@pytest.mark.parametrize("call", ["rank", "generate"])
+def test_texts_of_like_length_share_a_batch_and_one_pass(
+    generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """What protects the speed: how many passes, how wide, and what is projected."""
+    passes: list[tuple[int, ...]] = []
+    projected: list[Tensor] = []
+    forward = generator.model.transformer.forward
+
+    def counted(*args: object, **options: object) -> object:
+        passes.append(tuple(options["input_ids"].shape))  # type: ignore[attr-defined]
+        assert options["use_cache"] is False
+        return forward(*args, **options)
+
+    def project(hidden_BD: Tensor, rows_VD: Tensor) -> Tensor:
+        projected.append(rows_VD)
+        return hidden_BD @ rows_VD.T
+
+    monkeypatch.setattr(generator.model.transformer, "forward", counted)
+    monkeypatch.setattr("emoji_gpt2.generate.candidate_logits", project)
+    texts = ["pizza " * 9, "pizza", "pizza " * 9, "pizza"]
+    answers = getattr(generator, call)(texts, batch_size=2)
+    assert passes == [(2, 2), (2, 10)], "a token per word and <|emoji|>"
+    for rows_VD in projected:
+        assert len(rows_VD) == 1 + len(EMOJI)
+        weight = generator.model.lm_head.weight
+        assert rows_VD.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+    best = [answer if call == "generate" else answer[0][0] for answer in answers]
+    assert best == [generator.generate([text])[0] for text in texts], "in the order of the texts"
+
+
+def test_emoji_tokens_that_do_not_follow_each_other(
+    generator: EmojiGenerator, trained_run: Path
+) -> None:
+    """As in a GPT-2 to which somebody else had added tokens: the emoji are in another order."""
+    wanted = generator.rank(["pizza"], top_k=9)[0]
+    other = EmojiGenerator.from_pretrained(trained_run / "model", device="cpu")
+    ids = other._candidate_ids
+    swapped = ids.clone()
+    swapped[[1, 2000]] = swapped[[2000, 1]]
+    with torch.no_grad():
+        weight = other.model.lm_head.weight
+        weight[swapped] = weight[ids].clone()
+    monkey = dict(zip(ids.tolist(), swapped.tolist(), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "emoji_gpt2.generate.candidate_tokens", lambda _: [monkey[i] for i in ids.tolist()]
+        )
+        scattered = EmojiGenerator(other.model, other.tokenizer, "cpu")
+    found = scattered.rank(["pizza"], top_k=9)[0]
+    assert [e for e, _ in found] == [e for e, _ in wanted]
+    assert [p for _, p in found] == pytest.approx([p for _, p in wanted], rel=1e-4)
+
+
 # generate
 
 

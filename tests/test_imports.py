@@ -189,3 +189,16 @@ def test_importing_the_package_is_cheap() -> None:
     code = f"import emoji_gpt2, sys; print(sorted({heavy!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n", run.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("generate_cli", {"lightning", "torchmetrics", "jsonargparse", "pandas", "matplotlib"}),
+        ("cli", {"pandas", "pyarrow", "tensorboard", "datasets"}),
+    ],
+)
+def test_command_lines_load_no_more_than_they_need(module: str, unwanted: set[str]) -> None:
+    code = f"import emoji_gpt2.{module}, sys; print(sorted({unwanted!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n", run.stderr

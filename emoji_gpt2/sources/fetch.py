@@ -33,6 +33,11 @@ _HF = re.compile(rf"hf://datasets/([^/@]+/[^/@]+)(?:@({_SPECIAL_REVISION}|[^/]+)
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"  # reserved by RFC 3986; "%" so that nothing is quoted twice
 
 
+def default_cache_dir() -> Path:
+    """Return where downloads and tokenized rows are kept: below ``XDG_CACHE_HOME`` or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoji_gpt2"
+
+
 def refused(got: str, wanted: str, remedy: str, argument: str = "--data.path") -> UserError:
     """The one line that every refusal of a source is made of."""
     return UserError(f"{argument}: got {got}, wanted {wanted}; {remedy}")
