@@ -98,19 +98,34 @@ class EmojiGenerator:
         )
         return [row for part in self._batches(texts, batch_size) for row in self._rank(part, top_k)]
 
-    @torch.inference_mode()
+    def log_probabilities(self, texts: Sequence[str], batch_size: int = 64) -> Iterator[Tensor]:
+        """Yield the log-probabilities of all emoji in table order, ``[B, V]``, batch by batch.
+
+        Args:
+            texts: Any number of texts.
+            batch_size: Texts of one forward pass.
+
+        Raises:
+            UserError: a text is empty or not Unicode.
+        """
+        for prompts in self._batches(texts, batch_size):
+            yield self._emoji_logits(prompts).log_softmax(1)
+
     def _rank(self, prompts: list[list[int]], top_k: int) -> list[list[tuple[str, float]]]:
-        ids_BT, last_B = self._right_padded(prompts)
-        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
-        rows = torch.arange(len(prompts), device=self.device)
-        logits_BV = self._candidate_logits(hidden_BTD[rows, last_B])
-        best = logits_BV[:, 1:].softmax(1).topk(top_k)
+        best = self._emoji_logits(prompts).softmax(1).topk(top_k)
         return [
             [(self._emoji[i], p) for i, p in zip(indices, probabilities, strict=True)]
             for indices, probabilities in zip(
                 best.indices.tolist(), best.values.tolist(), strict=True
             )
         ]
+
+    @torch.inference_mode()
+    def _emoji_logits(self, prompts: list[list[int]]) -> Tensor:
+        ids_BT, last_B = self._right_padded(prompts)
+        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
+        rows = torch.arange(len(prompts), device=self.device)
+        return self._candidate_logits(hidden_BTD[rows, last_B])[:, 1:]
 
     def generate(
         self,
@@ -122,6 +137,7 @@ class EmojiGenerator:
         seed: int | None = None,
         skin_tone: str | None = None,
         batch_size: int = 64,
+        repeat: bool = False,
     ) -> list[str]:
         """Return each text's emoji, joined: at least one, until the model ends or ``max_emoji``.
 
@@ -135,6 +151,8 @@ class EmojiGenerator:
             seed: Makes sampling repeatable, for the same texts in the same batches.
             skin_tone: light, medium-light, medium, medium-dark or dark, for emoji that carry one.
             batch_size: Texts of one forward pass.
+            repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
+                of several emoji by people did.
 
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.
@@ -154,20 +172,25 @@ class EmojiGenerator:
         answers = [
             answer
             for part in self._batches(texts, batch_size, reserve=max_emoji)
-            for answer in self._generate(part, max_emoji, choose)
+            for answer in self._generate(part, max_emoji, choose, repeat)
         ]
         if skin_tone:
             answers = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in answers]
+            if not repeat:  # 👍👍🏽 are two emoji, and one in the tone that was asked for
+                answers = [list(dict.fromkeys(answer)) for answer in answers]
         return ["".join(answer) for answer in answers]
 
     @torch.inference_mode()
     def _generate(
-        self, prompts: list[list[int]], max_emoji: int, choose: Chooser
+        self, prompts: list[list[int]], max_emoji: int, choose: Chooser, repeat: bool
     ) -> list[list[str]]:
         ids_BT, mask_BT = self._left_padded(prompts)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         answers: list[list[str]] = [[] for _ in prompts]
         running_B = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        used_BV = torch.zeros(
+            len(prompts), len(self._candidate_ids), dtype=torch.bool, device=self.device
+        )
         cache = None
         for number in range(max_emoji):
             out = self.model.transformer(
@@ -181,7 +204,10 @@ class EmojiGenerator:
             logits_BV = self._candidate_logits(out.last_hidden_state[:, -1])
             if number == 0:
                 logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
+            if not repeat:
+                logits_BV[used_BV] = -torch.inf
             chosen_B = choose(logits_BV)
+            used_BV.scatter_(1, chosen_B[:, None], value=True)
             running_B &= chosen_B != 0
             for row in torch.nonzero(running_B).flatten().tolist():
                 answers[row].append(self._emoji[int(chosen_B[row]) - 1])
