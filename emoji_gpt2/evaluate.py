@@ -8,6 +8,7 @@ On the command line: ``python -m emoji_gpt2.evaluate --model DIR --data sentence
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -27,7 +28,15 @@ from emoji_gpt2.measure import (
 )
 from emoji_gpt2.rankers import ConstantRanker, LexicalRanker, Ranker, SemanticRanker
 from emoji_gpt2.references import Answer, References, Rows, read_references
-from emoji_gpt2.scores import Array, Estimate, Mean, Statistic, bootstrap, calibration_error, reliability
+from emoji_gpt2.scores import (
+    Array,
+    Estimate,
+    Mean,
+    Statistic,
+    bootstrap,
+    calibration_error,
+    reliability,
+)
 from emoji_gpt2.table import EmojiTable
 
 MODEL = "model"
@@ -99,14 +108,16 @@ def evaluate(
         raise UserError("--max_emoji: got it with --candidates, wanted one of the two; drop one")
     table = EmojiTable.builtin()
     allowed = None if candidates is None else _candidates(candidates, table)
-    columns = {"text_column": text_column, "emoji_column": emoji_column, "encoding": encoding}
-    cache = default_cache_dir()
-    references = read_references(data, cache, candidates=allowed, **columns)
-    training = None
-    if train_data is not None:
-        training = read_references(
-            train_data, cache, candidates=allowed, argument="--train_data", **columns
-        )
+    read = partial(
+        read_references,
+        cache_dir=default_cache_dir(),
+        candidates=allowed,
+        text_column=text_column,
+        emoji_column=emoji_column,
+        encoding=encoding,
+    )
+    references = read(data)
+    training = None if train_data is None else read(train_data, argument="--train_data")
     task = Task(references, table, allowed)
     baselines = _baselines(task, training, semantic_model)
     name = str(model) if isinstance(model, str | Path) else MODEL
@@ -156,19 +167,16 @@ def _candidates(given: str | Sequence[str], table: EmojiTable) -> list[str]:
     return sorted(allowed, key=list(table).index)
 
 
-def _baselines(
-    task: Task, training: References | None, semantic_model: str | None
-) -> list[Ranker]:
+def _baselines(task: Task, training: References | None, semantic_model: str | None) -> list[Ranker]:
     table = task.table
     note = "counted in the training data"
     if training is None:
         note = (
-            "counted in the evaluated texts themselves, for want of --train_data: no other constant "
-            "first guess hits more often"
+            "counted in the evaluated texts themselves, for want of --train_data: no other "
+            "constant first guess hits more often"
         )
-    toned = any(table.tones(emoji) for emoji in task.references.texts_of())
     rankers: list[Ranker] = [ConstantRanker(table, (training or task.references).texts_of(), note)]
-    rankers += [LexicalRanker(table, weighting, toned) for weighting in get_args(Weighting)]
+    rankers += [LexicalRanker(table, weighting) for weighting in get_args(Weighting)]
     if semantic_model is not None:
         rankers.append(SemanticRanker(table, semantic_model))
     return rankers

@@ -1,12 +1,12 @@
 """The result of an evaluation, and how it is shown: a table on screen, Markdown, JSON.
 
-    evaluation.to_text()            # for a terminal
-    evaluation.save(Path("results"))    # evaluation.json, evaluation.md, with matplotlib also .png
+evaluation.to_text()            # for a terminal
+evaluation.save(Path("results"))    # evaluation.json, evaluation.md, with matplotlib also .png
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ LABELS = {
     "invalid": "invalid outputs",
 }
 STEM = "evaluation"
+GROUPS = """A text is of each group that one of its right emoji is of, and a hit of the group when
+one of these is among the best."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Evaluation:
     candidates: list[str] | None
     max_emoji: int | None
     systems: dict[str, System]
-    groups: dict[str, Mapping[str, float]]
+    groups: dict[str, dict[str, float]]
     calibration: list[Bin]
     notes: list[str]
     resamples: int
@@ -116,8 +118,7 @@ class Evaluation:
             "\n".join(f"- {line}" for line in [*self._about(), *self._footnotes()]),
             _markdown(header, rows),
             "## By group of emoji",
-            "A text is of each group that one of its right emoji is of, and a hit when one of these "
-            "is among the best.",
+            GROUPS,
             _markdown(
                 ["group", "texts", "hit@1", "hit@5", "hit@10"],
                 [
@@ -178,7 +179,8 @@ class Evaluation:
         lines = [f"{name}: {system.note}" for name, system in self.systems.items()]
         if self.resamples:
             lines.append(
-                f"Intervals: 95 %, bootstrap over texts, {self.resamples:,} resamples, seed {self.seed}"
+                f"Intervals: 95 %, bootstrap over texts, {self.resamples:,} resamples, "
+                f"seed {self.seed}"
             )
         return lines
 

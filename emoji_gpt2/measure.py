@@ -8,7 +8,7 @@ Each score is taken twice: of exact emoji, and of emoji without their skin tones
 Shapes: T texts, B texts of a batch, V emoji in table order, P pairs of a text and a right emoji.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -172,8 +172,13 @@ def _top(scores_BV: Array, side: Side, length: int, *, likely: bool) -> Iterator
 
 
 def _joined(parts: Sequence[Found]) -> Found:
-    names = ("rank_T", "own_rank_P", "guess_T", "confidence_T", "nats_T")
-    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Found(
+        rank_T=np.concatenate([part.rank_T for part in parts]),
+        own_rank_P=np.concatenate([part.own_rank_P for part in parts]),
+        guess_T=np.concatenate([part.guess_T for part in parts]),
+        confidence_T=np.concatenate([part.confidence_T for part in parts]),
+        nats_T=np.concatenate([part.nats_T for part in parts]),
+    )
 
 
 def _with_statistics(found: Found, side: Side, task: Task, *, likely: bool) -> Found:
@@ -205,13 +210,13 @@ def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statis
     return found
 
 
-def group_hits(found: Found, task: Task) -> dict[str, Mapping[str, float]]:
+def group_hits(found: Found, task: Task) -> dict[str, dict[str, float]]:
     """Return, per group of emoji, its texts and how many had an emoji of it among the best.
 
     A text is of each group that one of its right emoji is of; it is a hit of the group at k when
     one of the group's right emoji is ranked k-th or better.
     """
-    side, groups = task.exact, {}
+    side, groups = task.exact, dict[str, dict[str, float]]()
     text_P = np.repeat(np.arange(len(side.offsets) - 1), np.diff(side.offsets))
     group_P = np.array([task.table.group(side.emoji[n]) for n in side.right_P])
     for group in dict.fromkeys(task.table.group(emoji) for emoji in side.emoji):

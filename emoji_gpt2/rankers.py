@@ -71,22 +71,23 @@ class LexicalRanker:
 
     Args:
         table: The emoji.
-        weighting: As ``LexicalMatcher`` has it.
-        toned: Whether emoji with skin tones are ranked for texts that name one.
+        weighting: As ``LexicalMatcher`` has it. Equal scores stand in table order.
     """
 
     log_probabilities = False
 
-    def __init__(self, table: EmojiTable, weighting: Weighting, toned: bool) -> None:
+    def __init__(self, table: EmojiTable, weighting: Weighting) -> None:
         self.name = {"sum": "lexical, sum", "cosine": "lexical, cosine"}[weighting]
         words = {"sum": "sum of the idf", "cosine": "cosine of the tf-idf vectors"}[weighting]
         self.note = f"{words} of the words shared with an emoji's name and keywords"
-        self._matcher = LexicalMatcher(table, weighting, toned)
+        self._matcher = LexicalMatcher(table, weighting)
+        self._order_V = 1e-9 * np.arange(len(table))
 
     def batches(self, texts: Sequence[str]) -> Iterator[Array]:
-        """Yield scores; 0 for emoji that share no word."""
+        """Yield scores; none above 0 for emoji that share no word."""
         for start in range(0, len(texts), BATCH):
-            yield np.stack([self._matcher.rank(text) for text in texts[start : start + BATCH]])
+            part = texts[start : start + BATCH]
+            yield np.stack([self._matcher.rank(text) - self._order_V for text in part])
 
 
 class SemanticRanker:

@@ -1,7 +1,7 @@
 """What a model is evaluated on: texts, each with all right answers that a table has for it.
 
-    references = merged([Example("happy birthday", ("🎂", "🎉")), Example("happy birthday", ("🥳",))])
-    references.texts, references.answers        # ["happy birthday"], [[("🎂", "🎉"), ("🥳",)]]
+    references = merged([Example("birthday", ("🎂", "🎉")), Example("birthday", ("🥳",))])
+    references.texts, references.answers        # ["birthday"], [[("🎂", "🎉"), ("🥳",)]]
 
 Rows of the same normalised text are one text with several answers. Evaluating needs no training
 rows, so nothing here knows of stores or splits.

@@ -19,7 +19,7 @@ Array = np.ndarray
 INTERVAL = (2.5, 97.5)
 """Percentiles of the resamples: 95 % lie between."""
 BINS = 15
-"""Of the top probability, of equal width, as Guo et al. have them (https://arxiv.org/abs/1706.04599)."""
+"""Of the top probability, of equal width, as in Guo et al., https://arxiv.org/abs/1706.04599."""
 _BLOCK = 4_000_000
 """Counts of resamples held at a time."""
 
@@ -83,7 +83,7 @@ def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
 
 
 def first_guess(scores_BV: Array) -> Array:
-    """Return each text's best column, ``[B]``; -1 where several are, so that ties count as wrong."""
+    """Return each text's best column, ``[B]``; -1 where several are: ties count as wrong."""
     best_B = scores_BV.argmax(1)
     tied_B = (scores_BV == scores_BV.max(1, keepdims=True)).sum(1) != 1
     return np.where(tied_B, -1, best_B)
