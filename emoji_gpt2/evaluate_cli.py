@@ -16,7 +16,7 @@ from typing import NoReturn
 from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.evaluate import evaluate
+from emoji_gpt2.evaluating import evaluate
 from emoji_gpt2.evaluation import output_files
 
 

@@ -74,7 +74,8 @@ LAYERS = {
     "measure": 8,
     "evaluation_picture": 1,
     "evaluation": 2,
-    "evaluate": 12,
+    "evaluate": 0,
+    "evaluating": 12,
     "evaluate_cli": 14,
 }
 NO_TORCH = [
