@@ -9,7 +9,9 @@ import json
 import math
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from emoji_gpt2.errors import UserError
 from emoji_gpt2.evaluate_cli import main
 from emoji_gpt2.evaluation import Evaluation
 from emoji_gpt2.examples import Example
+from emoji_gpt2.rankers import SemanticRanker
 from emoji_gpt2.references import merged, read_references
 from emoji_gpt2.scores import (
     MacroF1,
@@ -139,6 +142,39 @@ def test_training_data_says_what_is_frequent_and_what_was_seen(generator: EmojiG
     right = ["😀", "🍕", "😀", "👋🏽", "😀", "😃", "🍕", "❤️", "👍", "👍🏿"]
     nats = -sum(math.log(shares.get(e, 1) / (3 + len(EMOJI))) for e in right) / len(right)
     assert frequent.exact["nats_per_emoji"].value == pytest.approx(nats, abs=1e-5)
+
+
+class Embedder:
+    """Stands for a sentence-transformers model: one dimension per letter."""
+
+    def __init__(self, name: str) -> None:
+        if name == "broken":
+            raise OSError("no such\nmodel")
+
+    def encode(self, texts: list[str], **options: object) -> np.ndarray:
+        counts = np.array([[1 + text.count(c) for c in "abcdefghijklmnop"] for text in texts])
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def test_semantic_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("sentence_transformers")
+    module.__spec__ = ModuleSpec("sentence_transformers", None)
+    module.SentenceTransformer = Embedder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    ranker = SemanticRanker(TABLE, "some/model")
+    (scores_BV,) = ranker.batches(["pizza", "a cat"])
+    assert scores_BV.shape == (2, len(EMOJI))
+    assert scores_BV[0, EMOJI.index("👋🏽")] == -np.inf
+    for text, scores_V in zip(["pizza", "a cat"], scores_BV, strict=True):
+        for emoji in ("🍕", "🐈", "👋"):
+            vectors = Embedder("").encode([TABLE.name(emoji), *TABLE.keywords(emoji)])
+            mean, own = vectors.mean(0), Embedder("").encode([text])[0]
+            assert scores_V[EMOJI.index(emoji)] == pytest.approx(mean @ own / math.hypot(*mean))
+    with pytest.raises(UserError, match=r"--semantic_model: got 'broken'.*no such model"):
+        SemanticRanker(TABLE, "broken")
+    monkeypatch.setattr("emoji_gpt2.rankers.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install sentence-transformers"):
+        SemanticRanker(TABLE, "some/model")
 
 
 # Its parts
