@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emoji_gpt2.data import EmojiDataModule
+    from emoji_gpt2.evaluating import evaluate
     from emoji_gpt2.fit import fine_tune_gpt2
     from emoji_gpt2.generate import EmojiGenerator, generate_emoji
     from emoji_gpt2.hub import PushToHub
@@ -23,6 +24,7 @@ __all__ = [
     "EmojiGenerator",
     "EmojiTable",
     "PushToHub",
+    "evaluate",
     "fine_tune_gpt2",
     "generate_emoji",
 ]
@@ -33,6 +35,7 @@ _HOME = {
     "EmojiGenerator": "generate",
     "EmojiTable": "table",
     "PushToHub": "hub",
+    "evaluate": "evaluating",
     "fine_tune_gpt2": "fit",
     "generate_emoji": "generate",
 }

@@ -111,7 +111,19 @@ class EmojiGenerator:
             ranked.update(zip(numbers, self._rank(prompts, top_k), strict=True))
         return [ranked[number] for number in range(len(texts))]
 
-    @torch.inference_mode()
+    def log_probabilities(self, texts: Sequence[str], batch_size: int = 64) -> Iterator[Tensor]:
+        """Yield the log-probabilities of all emoji in table order, ``[B, V]``, text by text.
+
+        Args:
+            texts: Any number of texts.
+            batch_size: Texts of one forward pass.
+
+        Raises:
+            UserError: a text is empty or not Unicode.
+        """
+        for _, prompts in self._batches(texts, batch_size, by_length=False):
+            yield self._first_logits(prompts)[:, 1:].log_softmax(1)
+
     def _rank(self, prompts: list[list[int]], top_k: int) -> list[list[tuple[str, float]]]:
         best = self._first_logits(prompts)[:, 1:].softmax(1).topk(top_k)
         return [
@@ -131,6 +143,7 @@ class EmojiGenerator:
         seed: int | None = None,
         skin_tone: str | None = None,
         batch_size: int = 64,
+        repeat: bool = False,
     ) -> list[str]:
         """Return each text's emoji, joined: at least one, until the model ends or ``max_emoji``.
 
@@ -144,6 +157,8 @@ class EmojiGenerator:
             seed: Makes sampling repeatable, for the same texts in the same batches.
             skin_tone: light, medium-light, medium, medium-dark or dark, for emoji that carry one.
             batch_size: Texts of one forward pass.
+            repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
+                of several emoji by people did.
 
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.
@@ -162,15 +177,18 @@ class EmojiGenerator:
         choose = Chooser(temperature, top_k, top_p, seed, self.device)
         answers: dict[int, list[str]] = {}
         for numbers, prompts in self._batches(texts, batch_size, reserve=max_emoji):
-            answers.update(zip(numbers, self._generate(prompts, max_emoji, choose), strict=True))
+            found = self._generate(prompts, max_emoji, choose, repeat)
+            answers.update(zip(numbers, found, strict=True))
         ordered = [answers[number] for number in range(len(texts))]
         if skin_tone:
             ordered = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in ordered]
+            if not repeat:  # 👍👍🏽 are two emoji, and one in the tone that was asked for
+                ordered = [list(dict.fromkeys(answer)) for answer in ordered]
         return ["".join(answer) for answer in ordered]
 
     @torch.inference_mode()
     def _generate(
-        self, prompts: list[list[int]], max_emoji: int, choose: Chooser
+        self, prompts: list[list[int]], max_emoji: int, choose: Chooser, repeat: bool
     ) -> list[list[str]]:
         if max_emoji == 1:  # as in ranking: nothing to keep for a second pass
             logits_BV = self._first_logits(prompts)
@@ -180,6 +198,9 @@ class EmojiGenerator:
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         answers: list[list[str]] = [[] for _ in prompts]
         running_B = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        used_BV = torch.zeros(
+            len(prompts), len(self._candidate_ids), dtype=torch.bool, device=self.device
+        )
         cache = DynamicCache(config=self.model.config)
         for step in range(max_emoji):
             out = self.model.transformer(
@@ -192,7 +213,10 @@ class EmojiGenerator:
             logits_BV = self._candidate_logits(out.last_hidden_state[:, -1])
             if step == 0:
                 logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
+            if not repeat:
+                logits_BV[used_BV] = -torch.inf
             chosen_B = choose(logits_BV)
+            used_BV.scatter_(1, chosen_B[:, None], value=True)
             running_B &= chosen_B != 0
             numbers = torch.where(running_B, chosen_B, 0).tolist()
             for answer, number in zip(answers, numbers, strict=True):
@@ -205,6 +229,7 @@ class EmojiGenerator:
             positions_BT = positions_BT[:, -1:] + 1
         return answers
 
+    @torch.inference_mode()
     def _first_logits(self, prompts: list[list[int]]) -> Tensor:
         """Return the scores of what may come first, ``[B, V]``, in one pass without a cache."""
         ids_BT, last_B = self._right_padded(prompts)
@@ -216,12 +241,11 @@ class EmojiGenerator:
         return candidate_logits(hidden_BD, self.model.lm_head.weight[self._rows])
 
     def _batches(
-        self, texts: Sequence[str], batch_size: int, reserve: int = 0
+        self, texts: Sequence[str], batch_size: int, reserve: int = 0, by_length: bool = True
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
-        """Yield the numbers of some texts with their prompts, those of like length together.
+        """Yield the numbers of some texts with their prompts; all are checked before the first.
 
-        All texts are checked before the first batch. Hardly anything is padding then, however long
-        and short texts are mixed.
+        By length, hardly anything is padding, however long and short texts are mixed.
         """
         if isinstance(texts, str):
             raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
@@ -234,7 +258,9 @@ class EmojiGenerator:
             wanted=f"less than {self.model.config.n_positions - 1}",
         )
         prompts = encode_prompts(self.tokenizer, texts, room)
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        order = list(range(len(prompts)))
+        if by_length:
+            order.sort(key=lambda number: len(prompts[number]))
         for start in range(0, len(prompts), batch_size):
             numbers = order[start : start + batch_size]
             yield numbers, [prompts[number] for number in numbers]

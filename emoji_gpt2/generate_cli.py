@@ -46,6 +46,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default=DEFAULT_MODEL, help="folder, .ckpt or Hub id (default: %(default)s)")
     add("--top_k", type=int, default=5, help="emoji to show with probabilities (default: 5)")
     add("--max_emoji", type=int, default=1, help="generate a sequence of up to this many emoji")
+    add("--repeat", action="store_true", help="a sequence may hold an emoji more than once")
     add("--temperature", type=float, default=0.0, help="0 (default) takes the likeliest emoji")
     add("--top_p", type=float, help="sample from the likeliest with this total probability")
     add("--seed", type=int, help="make sampling repeatable")
@@ -122,6 +123,7 @@ def _answers(
             seed=options.seed,
             skin_tone=options.skin_tone,
             batch_size=options.batch_size,
+            repeat=options.repeat,
         )
     return list(zip(texts, emoji, ranked, strict=True))
 

@@ -69,10 +69,12 @@ class Plain:
             last = self.model(torch.tensor([ids])).logits[0, -1]
         return last[[self.end, *self.emoji_ids]]
 
-    def greedy(self, text: str, max_emoji: int) -> str:
+    def greedy(self, text: str, max_emoji: int, repeat: bool = False) -> str:
         answer: list[str] = []
         while len(answer) < max_emoji:
             logits = self.logits(text, answer)
+            if not repeat:
+                logits[[EMOJI.index(one) + 1 for one in answer]] = -torch.inf
             best = int(logits.argmax()) if answer else int(logits[1:].argmax()) + 1
             if best == 0:
                 break
@@ -183,6 +185,24 @@ def test_greedy_is_step_by_step_recomputation(
     assert generator.generate(TEXTS, max_emoji=max_emoji, batch_size=2) == wanted
 
 
+def test_an_answer_holds_an_emoji_once_unless_asked_otherwise(
+    generator: EmojiGenerator, plain: Plain
+) -> None:
+    wanted = [plain.greedy(text, 6, repeat=True) for text in TEXTS]
+    assert generator.generate(TEXTS, max_emoji=6, repeat=True) == wanted
+    many = ["pizza"] * 50
+
+    def repeated(**options: bool) -> int:
+        answers = generator.generate(
+            many, max_emoji=8, temperature=0.2, top_k=10, seed=0, **options
+        )
+        split = [generator.table.split(answer) for answer in answers]
+        assert max(map(len, split)) > 1
+        return sum(len(set(answer)) < len(answer) for answer in split)
+
+    assert repeated() == 0 < repeated(repeat=True)
+
+
 class EndsAfter:
     """A chooser that takes a given candidate at each step: 0 is the end of text."""
 
@@ -276,6 +296,10 @@ def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
     assert answers == ["👋🏾👍🏾", "😀👋🏾"]
+    twice = [[thumb], [EMOJI.index("👍🏽") + 1]]
+    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(list(twice)))
+    assert generator.generate(["a"], max_emoji=2, skin_tone="dark") == ["👍🏿"]
+    assert generator.generate(["a"], max_emoji=2, skin_tone="dark", repeat=True) == ["👍🏿👍🏿"]
 
 
 # Where a model comes from

@@ -68,6 +68,15 @@ LAYERS = {
     "generate": 11,
     "fit": 17,
     "generate_cli": 14,
+    "scores": 0,
+    "rankers": 3,
+    "references": 7,
+    "measure": 8,
+    "evaluation_picture": 1,
+    "evaluation": 2,
+    "evaluate": 0,
+    "evaluating": 12,
+    "evaluate_cli": 14,
 }
 NO_TORCH = [
     "allocator",
@@ -80,6 +89,11 @@ NO_TORCH = [
     "baselines",
     "plots",
     "facts",
+    "scores",
+    "rankers",
+    "references",
+    "measure",
+    "evaluation",
 ]
 TORCH = {"torch", "lightning", "transformers", "torchmetrics"}
 HEAVY = TORCH | {"huggingface_hub", "pandas"}

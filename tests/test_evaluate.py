@@ -1,0 +1,361 @@
+"""Evaluation: its numbers against plain loops, and the real command line.
+
+References score text by text over Python lists, with none of the package's scoring code.
+"""
+
+# ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
+
+import json
+import math
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoji_gpt2 import EmojiGenerator, evaluate
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.evaluate_cli import main
+from emoji_gpt2.evaluation import Evaluation
+from emoji_gpt2.examples import Example
+from emoji_gpt2.rankers import SemanticRanker
+from emoji_gpt2.references import merged, read_references
+from emoji_gpt2.scores import (
+    MacroF1,
+    Mean,
+    View,
+    answer_ranks,
+    bootstrap,
+    calibration_error,
+    first_guess,
+    reliability,
+    set_scores,
+)
+from emoji_gpt2.table import EmojiTable
+from tests.cli_runs import UPSTREAM, trained_run  # noqa: F401 -- a fixture
+
+pytestmark = UPSTREAM
+
+TABLE = EmojiTable.builtin()
+EMOJI = list(TABLE)
+PAIRS = [
+    ("Thing number 3", "😀"),
+    ("thing  number 3", "🍕😀"),
+    ("waving hand", "👋🏽"),
+    ("grinning face", "😀😃"),
+    ("I love pizza", "🍕❤"),
+    ("something else", "👍👍🏿 so"),
+]
+
+
+@pytest.fixture(scope="module")
+def generator(trained_run: Path) -> EmojiGenerator:
+    return EmojiGenerator.from_pretrained(trained_run / "model", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def evaluation(generator: EmojiGenerator) -> Evaluation:
+    return evaluate(generator, PAIRS, max_emoji=3, batch_size=2, resamples=50)
+
+
+# The whole, against a plain loop
+
+
+@pytest.mark.parametrize("tones", [True, False])
+def test_the_scores_are_those_of_a_plain_loop(
+    generator: EmojiGenerator, evaluation: Evaluation, tones: bool
+) -> None:
+    wanted = {
+        "thing number 3": [["😀"], ["🍕", "😀"]],
+        "waving hand": [["👋🏽"]],
+        "grinning face": [["😀", "😃"]],
+        "i love pizza": [["🍕", "❤️"]],
+        "something else": [["👍", "👍🏿"]],
+    }
+
+    def plain(emoji: str) -> str:
+        return emoji if tones else TABLE.base(emoji)
+
+    sums = dict.fromkeys(("hit_at_1", "hit_at_5", "hit_at_10", "mrr"), 0.0)
+    nats, counted = 0.0, 0
+    for text, answers in wanted.items():
+        share: dict[str, float] = {}
+        for emoji, p in generator.rank([text], top_k=len(EMOJI))[0]:
+            share[plain(emoji)] = share.get(plain(emoji), 0.0) + p
+        order = sorted(share, key=share.__getitem__, reverse=True)
+        right = [plain(e) for answer in answers for e in answer]
+        rank = 1 + min(order.index(e) for e in right)
+        wrong_before = [e for e in order[: rank - 1] if e not in right]
+        assert len(wrong_before) == rank - 1
+        for k in (1, 5, 10):
+            sums[f"hit_at_{k}"] += (rank <= k) / len(wanted)
+        sums["mrr"] += 1 / rank / len(wanted)
+        nats -= sum(math.log(share[e]) for e in right)
+        counted += len(right)
+    system = evaluation.systems["model"]
+    found = {n: e.value for n, e in (system.exact if tones else system.untoned).items()}
+    for name, value in sums.items():
+        assert found[name] == pytest.approx(value), name
+    assert found["nats_per_emoji"] == pytest.approx(nats / counted, rel=1e-4)
+    assert found["invalid"] == 0 if tones else "invalid" not in found
+    assert "macro_f1" not in found, "texts have several right emoji"
+
+
+def test_what_is_said_of_the_rows(evaluation: Evaluation) -> None:
+    assert evaluation.texts == 5
+    assert "6 rows read, 5 distinct texts with 6 answers" in evaluation.notes[0]
+    assert "for want of --train_data" in evaluation.systems["most frequent"].note
+    assert evaluation.groups["Food & Drink"]["texts"] == 2
+    assert sum(b.texts for b in evaluation.calibration) == 5
+
+
+def test_candidates_renormalise_and_give_class_scores(generator: EmojiGenerator) -> None:
+    rows = [("pizza", "🍕"), ("grinning face", "😀"), ("red heart", "❤"), ("a cat", "🐈")]
+    found = evaluate(generator, rows, candidates="😀🍕❤", resamples=0)
+    assert found.candidates == ["😀", "❤️", "🍕"]
+    assert "1 no emoji among the candidates" in found.notes[0]
+    nats, right = 0.0, 0
+    for text, emoji in (("pizza", "🍕"), ("grinning face", "😀"), ("red heart", "❤️")):
+        share = {e: p for e, p in generator.rank([text], len(EMOJI))[0] if e in ("😀", "🍕", "❤️")}
+        nats -= math.log(share[emoji] / sum(share.values())) / 3
+        right += max(share, key=share.__getitem__) == emoji
+    assert found.metrics["nats_per_emoji"] == pytest.approx(nats, rel=1e-4)
+    assert found.metrics["accuracy"] == pytest.approx(right / 3)
+    assert found.metrics["hit_at_5"] == 1
+    assert found.max_emoji is None
+
+
+def test_training_data_says_what_is_frequent_and_what_was_seen(generator: EmojiGenerator) -> None:
+    training = [("a", "🍕"), ("b", "🍕"), ("i love PIZZA", "😀")]
+    found = evaluate(generator, PAIRS, train_data=training, max_emoji=1, resamples=0)
+    assert "1 of the evaluated texts are in the training data, too" in found.notes
+    frequent = found.systems["most frequent"]
+    assert frequent.note == "counted in the training data"
+    assert frequent.exact["hit_at_1"].value == pytest.approx(2 / 5)
+    # 🍕 counts 2 of 3 rows, 😀 1, and each of the 3,944 emoji one more
+    shares = {"🍕": 3, "😀": 2}
+    right = ["😀", "🍕", "😀", "👋🏽", "😀", "😃", "🍕", "❤️", "👍", "👍🏿"]
+    nats = -sum(math.log(shares.get(e, 1) / (3 + len(EMOJI))) for e in right) / len(right)
+    assert frequent.exact["nats_per_emoji"].value == pytest.approx(nats, abs=1e-5)
+
+
+class Embedder:
+    """Stands for a sentence-transformers model: one dimension per letter."""
+
+    def __init__(self, name: str) -> None:
+        if name == "broken":
+            raise OSError("no such\nmodel")
+
+    def encode(self, texts: list[str], **options: object) -> np.ndarray:
+        counts = np.array([[1 + text.count(c) for c in "abcdefghijklmnop"] for text in texts])
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def test_semantic_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("sentence_transformers")
+    module.__spec__ = ModuleSpec("sentence_transformers", None)
+    module.SentenceTransformer = Embedder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    ranker = SemanticRanker(TABLE, "some/model")
+    (scores_BV,) = ranker.batches(["pizza", "a cat"])
+    assert scores_BV.shape == (2, len(EMOJI))
+    assert scores_BV[0, EMOJI.index("👋🏽")] == -np.inf
+    for text, scores_V in zip(["pizza", "a cat"], scores_BV, strict=True):
+        for emoji in ("🍕", "🐈", "👋"):
+            vectors = Embedder("").encode([TABLE.name(emoji), *TABLE.keywords(emoji)])
+            mean, own = vectors.mean(0), Embedder("").encode([text])[0]
+            assert scores_V[EMOJI.index(emoji)] == pytest.approx(mean @ own / math.hypot(*mean))
+    with pytest.raises(UserError, match=r"--semantic_model: got 'broken'.*no such model"):
+        SemanticRanker(TABLE, "broken")
+    monkeypatch.setattr("emoji_gpt2.rankers.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install sentence-transformers"):
+        SemanticRanker(TABLE, "some/model")
+
+
+# Its parts
+
+SCORES = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=3, max_size=8)
+
+
+@given(scores=SCORES, data=st.data())
+def test_ties_count_against_a_ranking(scores: list[float], data: st.DataObject) -> None:
+    right = sorted(data.draw(st.sets(st.integers(0, len(scores) - 1), min_size=1)))
+    ranks = answer_ranks(np.array([scores]), np.zeros(len(right), int), np.array(right))
+    best = max(scores[i] for i in right)
+    assert ranks.best_B.tolist() == [
+        1 + sum(s >= best for i, s in enumerate(scores) if i not in right)
+    ]
+    for rank, i in zip(ranks.own_P, right, strict=True):
+        assert rank == 1 + sum(s >= scores[i] for j, s in enumerate(scores) if j != i)
+    top = [i for i, s in enumerate(scores) if s == max(scores)]
+    assert first_guess(np.array([scores])).tolist() == [top[0] if len(top) == 1 else -1]
+
+
+LABELS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 5)), min_size=1, max_size=30)
+
+
+@given(pairs=LABELS)
+def test_macro_f1_is_the_mean_over_the_labels_f1(pairs: list[tuple[int, int]]) -> None:
+    f1 = []
+    for label in {right for right, _ in pairs}:
+        hits = sum(right == guess == label for right, guess in pairs)
+        n_right = sum(right == label for right, _ in pairs)
+        n_guessed = sum(guess == label for _, guess in pairs)
+        precision = hits / n_guessed if n_guessed else 0.0
+        recall = hits / n_right
+        f1.append(2 * precision * recall / (precision + recall) if hits else 0.0)
+    one = MacroF1(*map(np.array, zip(*pairs, strict=True)))
+    assert one.resampled(np.ones((1, len(pairs))))[0] == pytest.approx(sum(f1) / len(f1))
+    doubled = MacroF1(*map(np.array, zip(*pairs, *pairs, strict=True)))
+    assert doubled.resampled(np.ones((1, 2 * len(pairs))))[0] == pytest.approx(sum(f1) / len(f1))
+
+
+@given(
+    guesses=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30),
+    bins=st.sampled_from([10, 15]),
+)
+def test_calibration_error_is_the_weighted_gap(
+    guesses: list[tuple[float, bool]], bins: int
+) -> None:
+    confidence, hit = (np.array(column) for column in zip(*guesses, strict=True))
+    table = reliability(confidence, hit, bins)
+    assert sum(b.texts for b in table) == len(guesses)
+    by_bin: dict[int, list[tuple[float, bool]]] = {}
+    for p, right in guesses:
+        number = next((b for b in range(bins) if p * bins <= b + 1), bins - 1)
+        by_bin.setdefault(number, []).append((p, right))
+    gap = sum(abs(sum(p for p, _ in g) - sum(right for _, right in g)) for g in by_bin.values())
+    assert calibration_error(table) == pytest.approx(gap / len(guesses))
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "wanted"),
+    [
+        ("🍕😋", ["🍕", "😋🍕"], (1, 1, 1)),
+        ("🍕🍕😋", ["🍕"], (1 / 2, 1, 2 / 3)),
+        ("🍕", ["😋🍕❤", "🐈"], (1, 1 / 3, 1 / 2)),
+        ("", ["🍕"], (0, 0, 0)),
+        ("🐈", ["🍕"], (0, 0, 0)),
+    ],
+)
+def test_an_answer_is_compared_with_the_reference_that_fits_best(
+    answer: str, references: list[str], wanted: tuple[float, float, float]
+) -> None:
+    assert set_scores(answer, references) == pytest.approx(wanted)
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.lists(st.sampled_from("🍕😀🐈"), max_size=3)),
+    max_size=12,
+)
+
+
+@given(rows=ROWS, candidates=st.none() | st.sets(st.sampled_from("🍕😀🐈")))
+def test_every_row_is_an_answer_of_its_text_or_counted_as_dropped(
+    rows: list[tuple[str, list[str]]], candidates: set[str] | None
+) -> None:
+    references = merged([Example(text, tuple(emoji)) for text, emoji in rows], None, candidates)
+    kept = [
+        (text, tuple(e for e in emoji if candidates is None or e in candidates))
+        for text, emoji in rows
+    ]
+    kept = [(text, emoji) for text, emoji in kept if emoji]
+    assert references.texts == list(dict.fromkeys(text for text, _ in kept))
+    for text, answers in zip(references.texts, references.answers, strict=True):
+        assert answers == [emoji for other, emoji in kept if other == text]
+    assert references.report.dropped.total() == len(rows) - len(kept)
+
+
+def test_a_view_adds_probabilities_and_takes_the_best_score() -> None:
+    view = View(np.array([0, 2, 3]), np.array([1, 0, 1]))
+    logs = np.log([[0.1, 0.4, 0.2, 0.3]])
+    np.testing.assert_allclose(
+        np.exp(view.scores(logs, log_probabilities=True)), [[0.2 / 0.6, 0.4 / 0.6]]
+    )
+    scores = np.array([[5.0, 9.0, 1.0, 7.0]])
+    np.testing.assert_array_equal(view.scores(scores, log_probabilities=False), [[1.0, 7.0]])
+
+
+def test_the_interval_is_that_of_the_normal_distribution_for_many_texts() -> None:
+    values = np.arange(2_000) % 5 == 0
+    one, again = (bootstrap({"x": Mean(values)}, 2_000, 1_000, seed=3)["x"] for _ in range(2))
+    half = 1.96 * math.sqrt(0.2 * 0.8 / 2_000)
+    assert one == again
+    assert one.value == pytest.approx(0.2)
+    assert (one.low, one.high) == (
+        pytest.approx(0.2 - half, abs=0.003),
+        pytest.approx(0.2 + half, abs=0.003),
+    )
+    weighted = Mean(np.array([2.0, 3.0]), np.array([1, 4]))
+    assert bootstrap({"x": weighted}, 2, 0)["x"].value == 1
+
+
+# The command line
+
+
+def test_the_real_command_line(trained_run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("sentence,label\npizza,🍕\nPizza,😋\nsmile,😀\nnothing,x\n", encoding="utf-8")
+    out = tmp_path / "out"
+    words = ["--model", trained_run, "--data", table, "--output_dir", out, "--device", "cpu"]
+    words += ["--text_column", "sentence", "--emoji_column", "label", "--resamples", "20"]
+    command = [sys.executable, "-m", "emoji_gpt2.evaluate", *map(str, words)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "4 rows read, 2 distinct texts with 3 answers" in run.stdout
+    assert "1 no emoji in the row" in run.stdout
+    assert {"evaluation.json", "evaluation.md"} <= {path.name for path in out.iterdir()}
+    record = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    value, low, high = record["systems"]["lexical, sum"]["exact"]["hit_at_1"]
+    assert low <= value == 0.5 <= high, "pizza is its name, and no name has 'smile' alone"
+    assert "| hit@1 |" in (out / "evaluation.md").read_text(encoding="utf-8")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, words)])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_mistakes_are_one_line(
+    capsys: pytest.CaptureFixture[str], trained_run: Path, tmp_path: Path, small_csv: Path
+) -> None:
+    model = ("--model", trained_run)
+    assert "--data" in refused(capsys, *model)
+    assert "error: --data: got" in refused(capsys, *model, "--data", tmp_path / "no.csv")
+    assert "--train_data: got" in refused(
+        capsys, *model, "--data", small_csv, "--train_data", tmp_path / "no.csv"
+    )
+    line = refused(capsys, *model, "--data", small_csv, "--text_column", "nope")
+    assert line.startswith("error: --text_column: got 'nope'")
+    candidates = ("--candidates", "🍕 or 😀")
+    assert "not 'or'" in refused(capsys, *model, "--data", small_csv, *candidates)
+    line = refused(capsys, *model, "--data", small_csv, "--candidates", "🍕😀", "--max_emoji", "2")
+    assert "--max_emoji: got it with --candidates" in line
+    (tmp_path / "evaluation.md").touch()
+    assert "--output_dir" in refused(capsys, *model, "--data", small_csv, "--output_dir", tmp_path)
+
+
+def test_the_built_in_names(tmp_path: Path) -> None:
+    references = read_references("names", tmp_path)
+    assert len(references.texts) == sum(not TABLE.tones(emoji) for emoji in TABLE)
+    assert references.single_label()
+    with pytest.raises(UserError, match="--data: got no usable row"):
+        read_references([("a", "b")], tmp_path)
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emoji_gpt2.evaluate_cli.evaluate", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        main(["--model", "x", "--data", "y"])
+    assert caught.value.code == 130
