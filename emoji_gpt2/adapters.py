@@ -1,6 +1,6 @@
 """Train a part of GPT-2 only: freeze its first blocks, or put LoRA on its attention.
 
-    adapt(model, freeze_layers=0, lora_rank=8, lora_alpha=16.0)     # in place
+    adapt(model, freeze_layers=0, lora_rank=8, lora_alpha=16)     # in place
     plain = merged(model)                                          # a GPT2LMHeadModel without LoRA
 
 LoRA (Hu et al., https://arxiv.org/abs/2106.09685) learns ``alpha / rank * B A`` beside each of
@@ -21,7 +21,7 @@ PROJECTIONS = r"transformer\.h\.\d+\.attn\.(c_attn|c_proj)"
 """The modules that get LoRA: query, key and value in one, and attention's output."""
 
 
-def check_options(freeze_layers: int, lora_rank: int, lora_alpha: float | None) -> None:
+def check_options(freeze_layers: int, lora_rank: int, lora_alpha: int | None) -> None:
     """Raise a UserError for options that no model could have."""
     check("--model.freeze_layers", freeze_layers, fine=freeze_layers >= 0, wanted="0 or more")
     check("--model.lora_rank", lora_rank, fine=lora_rank >= 0, wanted="0 or more")
@@ -34,7 +34,7 @@ def check_options(freeze_layers: int, lora_rank: int, lora_alpha: float | None) 
 
 
 def adapt(
-    model: GPT2LMHeadModel, freeze_layers: int, lora_rank: int, lora_alpha: float | None
+    model: GPT2LMHeadModel, freeze_layers: int, lora_rank: int, lora_alpha: int | None
 ) -> None:
     """Freeze what is not to be trained, in place.
 
@@ -58,7 +58,7 @@ def adapt(
     model.transformer.h[:freeze_layers].requires_grad_(requires_grad=False)
 
 
-def _add_lora(model: GPT2LMHeadModel, rank: int, alpha: float) -> None:
+def _add_lora(model: GPT2LMHeadModel, rank: int, alpha: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -69,7 +69,7 @@ def _add_lora(model: GPT2LMHeadModel, rank: int, alpha: float) -> None:
         r=rank, lora_alpha=alpha, target_modules=PROJECTIONS, fan_in_fan_out=True
     )
     inject_adapter_in_model(config, model)  # it freezes all but what it adds
-    model.transformer.wte.weight.requires_grad_(requires_grad=True)
+    model.transformer.wte.weight.requires_grad_()
 
 
 def merged(model: GPT2LMHeadModel) -> GPT2LMHeadModel:

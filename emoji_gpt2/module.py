@@ -90,7 +90,7 @@ class EmojiGPT2(LightningModule):
         warmup_steps: int = 100,
         freeze_layers: int = 0,
         lora_rank: int = 0,
-        lora_alpha: float | None = None,
+        lora_alpha: int | None = None,
     ) -> None:
         super().__init__()
         check("--model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
