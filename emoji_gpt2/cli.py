@@ -45,7 +45,7 @@ from emoji_gpt2.samples import WritePredictions
 
 DEFAULT_OUTPUT_DIR = "checkpoints/run"
 PREDICTIONS = "predictions.csv"
-ARCHITECTURE = ("pretrained", "config")
+ARCHITECTURE = ("pretrained", "config", "freeze_layers", "lora_rank", "lora_alpha")
 """What of the model a checkpoint decides, whatever the flags and configs say."""
 
 

@@ -24,6 +24,7 @@ from transformers import GPT2Tokenizer
 from emoji_gpt2.batches import Array, EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.examples import SkinTones
+from emoji_gpt2.languages import ENGLISH, parse_languages
 from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
 from emoji_gpt2.prepare import Recipe
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
@@ -62,7 +63,11 @@ class EmojiDataModule(LightningDataModule):
         test_fraction: Share of the distinct texts held out for testing, likewise.
         made_up_texts: Training texts to make up from the built-in names and keywords, such as
             "halloween scary establish!" for 🧟 and 🎃, so that sentences are understood. Such a
-            text has up to 32 right answers, a soft target (``Batch.soft_tokens_M``).
+            text has up to 32 right answers, a soft target (``Batch.soft_tokens_M``). They are in
+            English.
+        languages: Of the built-in names and keywords, where there is no ``path``: en,de,es or a
+            list. A wrong code lists those in the package; emoji_gpt2.resources.build_languages
+            makes files of others, such as en,my_languages/eu.csv.gz.
         seed: Decides, with the epoch, the order of training rows.
         num_workers: Processes per device that collate batches; 0 does it in the training process,
             which is fast enough unless steps take a few milliseconds.
@@ -92,6 +97,7 @@ class EmojiDataModule(LightningDataModule):
         val_fraction: float = 0.05,
         test_fraction: float = 0.05,
         made_up_texts: int = 0,
+        languages: list[str] | str = ENGLISH,
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool | None = None,
@@ -118,6 +124,12 @@ class EmojiDataModule(LightningDataModule):
         check("--data.seed", seed, fine=seed >= 0, wanted="0 or more")
         for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             check(f"--data.{name}", share, fine=0 <= share <= 0.5, wanted="0 to 0.5")
+        chosen = parse_languages(languages, "--data.languages")
+        if path is not None and chosen != (ENGLISH,):
+            raise UserError(
+                f"--data.languages: got {', '.join(chosen)} with --data.path {path!r}, wanted "
+                f"{ENGLISH}: they are of the built-in names and keywords; leave one of both out"
+            )
         self.recipe = Recipe(
             path=path,
             val_path=val_path,
@@ -130,6 +142,7 @@ class EmojiDataModule(LightningDataModule):
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             made_up_texts=made_up_texts,
+            languages=chosen,
         )
         self.batch_size = batch_size
         self.predict_path = predict_path

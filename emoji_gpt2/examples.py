@@ -127,12 +127,15 @@ def _codepoints_agree(codes: str, cell: str, table: EmojiTable) -> bool:
 
 
 def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> list[Example]:
-    """Return each emoji of the table with its name."""
+    """Return each emoji of the table with its name, if it has one."""
     emoji = [e for e in table if skin_tones == "keep" or not table.tones(e)]
     report.rows_read += len(table)
     if len(emoji) < len(table):
         report.dropped["text names a skin tone"] += len(table) - len(emoji)
-    return [Example(normalize_text(table.name(e)), (e,)) for e in emoji]
+    named = [e for e in emoji if table.name(e)]
+    if len(named) < len(emoji):
+        report.dropped["emoji without a name"] += len(emoji) - len(named)
+    return [Example(normalize_text(table.name(e)), (e,)) for e in named]
 
 
 def keyword_examples(

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 
+from emoji_gpt2.adapters import merged
 from emoji_gpt2.tokenizer import candidate_tokens, eos_id
 
 MODEL = "model"
@@ -56,7 +57,7 @@ def save_transformers_folder(
     """Write config, weights, tokenizer, generation config and card, all or nothing.
 
     Args:
-        model: With tied embeddings; it is saved in the precision that it has.
+        model: With tied embeddings; it is saved in the precision that it has, with LoRA merged.
         tokenizer: With emoji tokens.
         folder: Replaced if it is there.
         card: The README.md; None writes a short one that fits any such model.
@@ -65,7 +66,7 @@ def save_transformers_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
         aside = Path(parent) / folder.name
-        model.save_pretrained(aside)
+        merged(model).save_pretrained(aside)
         generation_config(model.config.vocab_size, tokenizer).save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         text = CARD.format(name=folder.name) if card is None else card

@@ -20,6 +20,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
+from emoji_gpt2.adapters import adapt, check_options
 from emoji_gpt2.batches import Batch
 from emoji_gpt2.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.errors import UserError, check
@@ -61,6 +62,12 @@ class EmojiGPT2(LightningModule):
         weight_decay: AdamW's weight decay, on matrices only.
         warmup_steps: Optimizer steps over which the learning rate rises linearly, before it falls
             to 0 along a cosine until the end of training.
+        freeze_layers: Keep so many of GPT-2's blocks, from the first, as they are; embeddings are
+            always trained, for those of emoji are new.
+        lora_rank: Train LoRA of this rank on attention's projections, and the token embeddings, and
+            nothing else; 0 trains all. It needs peft (``pip install emoji_gpt2[lora]``); what is
+            exported has it merged.
+        lora_alpha: Times 1 / ``lora_rank``, the scale of what LoRA adds; None is twice the rank.
 
     Raises:
         UserError: an argument is out of range or a field unknown; one line says which.
@@ -81,6 +88,9 @@ class EmojiGPT2(LightningModule):
         learning_rate: float = 3e-4,
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
+        freeze_layers: int = 0,
+        lora_rank: int = 0,
+        lora_alpha: int | None = None,
     ) -> None:
         super().__init__()
         check("--model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
@@ -97,6 +107,7 @@ class EmojiGPT2(LightningModule):
             fine=dropout is None or 0 <= dropout < 1,
             wanted="0 to below 1, or null",
         )
+        check_options(freeze_layers, lora_rank, lora_alpha)
         self.save_hyperparameters()
         self._scratch_config = new_gpt2_config(config or {})
         self.base_model = pretrained
@@ -123,11 +134,16 @@ class EmojiGPT2(LightningModule):
         add_embeddings(model, tokenizer, new_tokens, self._held_out_texts())
         if not hparams["pretrained"]:
             start_as_bag_of_words(model)
+        self._train_in_part(model)
         self._adopt(model, tokenizer)
 
     def _build_for_checkpoint(self) -> None:
         """Build what ``on_save_checkpoint`` described; the tokenizer comes with the checkpoint."""
         self.model = GPT2LMHeadModel(with_dropout(self._scratch_config, self.hparams["dropout"]))
+        self._train_in_part(self.model)
+
+    def _train_in_part(self, model: GPT2LMHeadModel) -> None:
+        adapt(model, *(self.hparams[n] for n in ("freeze_layers", "lora_rank", "lora_alpha")))
 
     def _check_tokenizer_of_data(self, tokenizer: GPT2Tokenizer) -> None:
         datamodule = getattr(self._trainer, "datamodule", None)

@@ -24,6 +24,7 @@ from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for, text_ha
 from emoji_gpt2.english import word_ranks
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.examples import Example, Report, SkinTones, keyword_examples, name_examples
+from emoji_gpt2.languages import ENGLISH, language_bytes, language_code, table_in
 from emoji_gpt2.resources import read_text
 from emoji_gpt2.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
 from emoji_gpt2.sources import Source, open_source
@@ -55,6 +56,7 @@ class Recipe:
     val_fraction: float = 0.05
     test_fraction: float = 0.05
     made_up_texts: int = 0
+    languages: tuple[str, ...] = (ENGLISH,)
 
     def open(self, path: str, cache_dir: Path, *, needs_emoji: bool = True) -> Source:
         """Open one source the way this recipe says."""
@@ -69,7 +71,8 @@ class Recipe:
 
     def options(self) -> dict[str, Any]:
         """Return all of this but where the sources are: what they hold counts, not their names."""
-        return {k: v for k, v in asdict(self).items() if not k.endswith("path")}
+        options = {k: v for k, v in asdict(self).items() if not k.endswith("path")}
+        return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
         """Return the opened sources by the part that their rows play."""
@@ -82,6 +85,8 @@ class Recipe:
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         digest.update(tokenizer_to_json(tokenizer).encode())
         digest.update(read_text("emoji_table.csv").encode())
+        for language in (one for one in self.languages if one != ENGLISH):
+            digest.update(language_bytes(language))
         for role, source in sources.items():
             digest.update(f"{role}:{source.digest()}:{source.columns}".encode())
         return cache_dir / "rows" / digest.hexdigest()[:32]
@@ -129,6 +134,7 @@ class Preparation:
         self.rows = rows
         self.table = EmojiTable.builtin()
         self.reports: dict[int, Report] = {}
+        self.builtin_lines: list[str] = []
 
     def run(self, sources: dict[int, Source]) -> None:
         """Read all parts, then merge, split and finish."""
@@ -153,13 +159,23 @@ class Preparation:
             )
 
     def _add_builtin(self) -> None:
-        report = self.reports[TRAIN] = Report("built-in names")
-        names = name_examples(self.table, self.recipe.skin_tones, report)
-        self._add_examples(TRAIN, names, report)
-        report = self.reports[SPLIT] = Report("built-in keywords")
-        texts = {example.text for example in names}
-        examples = keyword_examples(self.table, self.table, texts, report)
-        self._add_examples(SPLIT, examples, report)
+        """Train on the names in all languages, and split their keywords that are no name in any."""
+        tables = [(language_code(one), table_in(one)) for one in self.recipe.languages]
+        all_names: set[str] = set()
+        for language, table in tables:
+            report = Report(_builtin("names", language))
+            names = name_examples(table, self.recipe.skin_tones, report)
+            self._add_builtin_examples(TRAIN, names, report)
+            all_names |= {example.text for example in names}
+        for language, table in tables:
+            report = Report(_builtin("keywords", language))
+            examples = keyword_examples(table, table, all_names, report)
+            self._add_builtin_examples(SPLIT, examples, report)
+
+    def _add_builtin_examples(self, role: int, examples: list[Example], report: Report) -> None:
+        self._add_examples(role, examples, report)
+        emoji = {example.emoji for example in examples}
+        self.builtin_lines.append(report.summary(len(set(examples)), len(emoji)))
 
     def _add_examples(self, role: int, examples: list[Example], report: Report) -> None:
         self.rows.add(role, self.encoder.examples(examples, report))
@@ -185,7 +201,8 @@ class Preparation:
         if self.recipe.made_up_texts:
             made_up = self._add_made_up_texts(HashedTexts(all_held_out))
             splits["train"] = Split(np.concatenate([splits["train"].rows, made_up]))
-        report = [self._summary(role) for role in self.reports] + [_split_summary(splits)]
+        summaries = [self._summary(role) for role in self.reports]
+        report = [*self.builtin_lines, *summaries, _split_summary(splits)]
         self.rows.writer.finish(splits, report, held_out=all_held_out)
 
     def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
@@ -243,6 +260,11 @@ class Preparation:
         # A text that is made up twice is trained on twice.
         rows = self.rows.count(role) if role == MADE_UP else len(kept.rows)
         return self.reports[role].summary(rows, len(np.unique(kept.pair_token)))
+
+
+def _builtin(what: str, language: str) -> str:
+    """Return what a report calls the built-in names or keywords of a language."""
+    return f"built-in {what}" + (f" ({language})" if language != ENGLISH else "")
 
 
 def _share(fraction: float, texts: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from emoji_gpt2.adapters import merged
 from emoji_gpt2.callbacks import LAST, ExportBest, LastCheckpoint
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.export import save_transformers_folder
@@ -73,7 +74,7 @@ def write_current(pl_module: EmojiGPT2, folder: Path, first: Path) -> None:
     write_first(pl_module, first)
     link_folder(first, folder)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        pl_module.model.save_pretrained(name)
+        merged(pl_module.model).save_pretrained(name)
         for weights in Path(name).glob("model*.safetensors*"):
             weights.replace(folder / weights.name)
 

@@ -19,7 +19,7 @@ https://www.unicode.org/reports/tr29.
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from emoji_gpt2.errors import UserError
@@ -86,13 +86,35 @@ class EmojiTable(Mapping[str, Emoji]):
     @classmethod
     @cache
     def builtin(cls) -> "EmojiTable":
-        """Return the table that ships with the package, the same object each time."""
+        """Return the table that ships with the package, the same object each time.
+
+        Its names and keywords are English; ``emoji_gpt2.languages.table_in("de")`` has others.
+        """
         rows = csv.reader(io.StringIO(read_text("emoji_table.csv"), newline=""))
         next(rows)  # the header
         return cls(
             Emoji(emoji, name, group, sub_group, codepoints, _keywords(joined))
             for emoji, name, group, sub_group, codepoints, joined in rows
         )
+
+    def translated(self, words: Mapping[str, tuple[str, tuple[str, ...]]]) -> "EmojiTable":
+        """Return the table with other names and keywords, of the emoji that have some.
+
+        Args:
+            words: Name, maybe empty, and keywords by emoji.
+
+        Raises:
+            KeyError: When an emoji is not in this table.
+        """
+        new = {self[one].emoji: words[one] for one in words}
+        table = EmojiTable(
+            replace(self[one], name=new[one][0], keywords=new[one][1]) for one in self if one in new
+        )
+        # Bases are found by English names.
+        table._bases = {
+            toned: base for toned, base in self._bases.items() if {toned, base} <= new.keys()
+        }
+        return table
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -7,7 +7,8 @@ Use, for the next version of Unicode as well::
         --annotations_derived cldr-en-annotations-derived.json \
         --merges gpt2-merges.txt [--output DIR]
 
-It writes ``emoji_table.csv``, ``gpt2_merges.txt.gz`` and ``README.md``, the same bytes each time.
+It writes ``emoji_table.csv``, ``gpt2_merges.txt.gz`` and ``README.md``, the same bytes each time;
+``build_languages`` beside it makes names and keywords in other languages.
 Formats: emoji-test.txt (https://www.unicode.org/Public/) is described in its own header; the
 annotations are ``annotations/en/annotations.json`` of the npm packages cldr-annotations-full and
 cldr-annotations-derived-full; the merges are GPT-2's ``vocab.bpe``.
@@ -36,6 +37,9 @@ MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc
 _LINE = re.compile(r"([0-9A-F]+(?: [0-9A-F]+)*) *; fully-qualified *# \S+ E[\d.]+ (.+)")
 _HEADER = re.compile(r"# (group|subgroup): (.+)")
 
+Annotation = tuple[str, tuple[str, ...]]
+"""A short name and keywords."""
+
 _README = """\
 # Data files of emoji_gpt2
 
@@ -48,7 +52,8 @@ Made by `emoji_gpt2/resources/build.py`; do not edit them by hand.
 emoji-test.txt is Unicode's list of emoji (https://www.unicode.org/Public/). The annotations
 are CLDR's English keywords: `annotations/en/annotations.json` of the npm packages
 cldr-annotations-full and cldr-annotations-derived-full. The merges are those of GPT-2's tokenizer
-(`vocab.bpe`). `licenses/LICENSE` is this package's own.
+(`vocab.bpe`). `licenses/LICENSE` is this package's own. `languages/` has a README.md of its
+own.
 
 To make the files anew, with the files of a newer version of Unicode say:
 
@@ -64,7 +69,7 @@ def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTa
 
     Args:
         path: The file.
-        keywords: By emoji without U+FE0F, as `read_keywords` returns them.
+        keywords: By emoji without U+FE0F.
 
     Raises:
         UserError: When the file is missing, or has no such line.
@@ -90,8 +95,10 @@ def _name_flag(name: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
     return (*keywords, place) if place and keywords == ("flag",) else keywords
 
 
-def read_keywords(path: Path, option: str) -> dict[str, tuple[str, ...]]:
-    """Return the keywords in CLDR's annotations.json, derived or not, by emoji without U+FE0F.
+def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
+    """Return names and keywords in CLDR's annotations.json, derived or not.
+
+    They are by emoji without U+FE0F; a name that the file lacks is empty.
 
     Args:
         path: The file.
@@ -104,7 +111,10 @@ def read_keywords(path: Path, option: str) -> dict[str, tuple[str, ...]]:
     try:
         (root,) = json.loads(data).values()  # {"annotations" or "annotationsDerived": {…}}
         return {
-            text.replace(VARIATION_SELECTOR_16, ""): tuple(entry.get("default", ()))
+            text.replace(VARIATION_SELECTOR_16, ""): (
+                "".join(entry.get("tts", ())),
+                tuple(entry.get("default", ())),
+            )
             for text, entry in root["annotations"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -167,9 +177,10 @@ def readme(sources: dict[str, Path]) -> str:
 
 def build(sources: dict[str, Path], output: Path) -> EmojiTable:
     """Check all `sources`, named by option, then write files into `output`; return the table."""
-    keywords: dict[str, tuple[str, ...]] = {}
+    annotations: dict[str, Annotation] = {}
     for option in ("annotations_derived", "annotations"):
-        keywords |= read_keywords(sources[option], f"--{option}")
+        annotations |= read_annotations(sources[option], f"--{option}")
+    keywords = {text: words for text, (_, words) in annotations.items()}
     table = read_emoji_test(sources["emoji_test"], keywords)
     made = {
         TABLE: table_csv(table).encode("utf-8"),
