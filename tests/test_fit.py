@@ -360,6 +360,20 @@ def test_scheduler_only_keeps_our_adamw(cli: Cli) -> None:
     assert content["lr_schedulers"][0]["gamma"] == 0.5
 
 
+FINDER = ["--trainer.callbacks+=LearningRateFinder", "--trainer.callbacks.num_training_steps=20"]
+
+
+def test_the_learning_rate_finder_s_word_is_followed(cli: Cli) -> None:
+    run = cli(*FINDER, "--model.learning_rate=0.3", "--trainer.max_epochs=6")
+    assert run.status == 0, run.stderr
+    assert len(train_losses(run.folder / "metrics.csv")) == 24, "its own steps are none of the run"
+    stored = load(run.folder / "last.ckpt")["hyper_parameters"]["learning_rate"]
+    assert f"Learning rate set to {stored}" in run.stderr
+    assert stored != 0.3
+    assert last_lr(run.folder) == stored
+    assert not [name for name in contents(run.folder) if name.startswith(".lr_find")]
+
+
 # Other ways to train
 
 
