@@ -154,8 +154,9 @@ class EmojiGPT2(LightningModule):
         index[candidates] = torch.arange(len(candidates))
         self.register_buffer("candidate_ids", candidates, persistent=False)
         self.register_buffer("candidate_index", index, persistent=False)
-        self.val_metrics = EvaluationMetrics(len(candidates) - 1)
-        self.test_metrics = EvaluationMetrics(len(candidates) - 1)
+        if not hasattr(self, "val_metrics"):  # Lightning knows those that it has seen by identity
+            self.val_metrics = EvaluationMetrics(len(candidates) - 1)
+            self.test_metrics = EvaluationMetrics(len(candidates) - 1)
 
     def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
         """Return the scores of all candidates at the given positions, ``[N, V]``, in float32.
