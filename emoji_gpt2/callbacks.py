@@ -189,6 +189,8 @@ class ExportBest(Checkpoint):
         if best:
             pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
         text, pictures = self._card(trainer, pl_module)
+        for name, picture in pictures.items():
+            (self.folder.parent / name).write_bytes(picture)
         save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder, text, pictures)
         source = f"of {Path(best).name}" if best else "at the end of training"
         rank_zero_info(f"The weights {source} are in {self.folder}, a Transformers folder.")

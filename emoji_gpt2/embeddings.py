@@ -8,10 +8,12 @@ frequency
 
 from collections import Counter
 from collections.abc import Container, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.table import EmojiTable
@@ -50,10 +52,10 @@ def add_embeddings(
     mean_D = rows_VD[known].mean(0)
     table = EmojiTable.builtin()
     texts = [describe(table, one, held_out) for one in table]  # rarity is that in the whole table
-    starts = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
-    for row, start_D in zip(token_ids(tokenizer, table), starts, strict=True):
-        if not known[row]:
-            rows_VD[row] = start_D * (norm / start_D.norm().clamp(min=1e-12))
+    starts_ED = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
+    starts_ED *= norm / starts_ED.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    rows = torch.tensor(token_ids(tokenizer, table))
+    rows_VD[rows[~known[rows]]] = starts_ED[~known[rows]]
     if EMOJI_TOKEN in new_tokens:
         rows_VD[token_id(tokenizer, EMOJI_TOKEN)] = mean_D  # near zero in a model from scratch
 
@@ -82,14 +84,14 @@ def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[l
     return [[token for _ in group for token in next(ids)] for group in texts]
 
 
-def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> list[Tensor]:
+def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> Tensor:
+    """Return the rarity-weighted mean row of each list of tokens; without weight, the other row."""
     emoji_with = Counter(token for tokens in ids for token in set(tokens))
-    means = []
-    for tokens in ids:
-        counts = torch.tensor([emoji_with[token] for token in tokens], dtype=torch.float32)
-        weights = torch.log(len(ids) / counts)
-        if len(tokens) and weights.sum() > 0:
-            means.append(weights @ rows_VD[tokens] / weights.sum())
-        else:
-            means.append(otherwise_D)
-    return means
+    rarity = torch.zeros(len(rows_VD))
+    rarity[list(emoji_with)] = torch.log(len(ids) / torch.tensor([*emoji_with.values()]))
+    flat = torch.tensor([token for tokens in ids for token in tokens])
+    starts = torch.tensor([0, *accumulate(map(len, ids))][:-1])
+    weights = rarity[flat]
+    sums_ED = embedding_bag(flat, rows_VD, starts, mode="sum", per_sample_weights=weights)
+    totals_E = embedding_bag(flat, rarity[:, None], starts, mode="sum")
+    return torch.where(totals_E > 0, sums_ED / totals_E, otherwise_D)

@@ -170,8 +170,9 @@ class EmojiGPT2(LightningModule):
         index[candidates] = torch.arange(len(candidates))
         self.register_buffer("candidate_ids", candidates, persistent=False)
         self.register_buffer("candidate_index", index, persistent=False)
-        self.val_metrics = EvaluationMetrics(len(candidates) - 1)
-        self.test_metrics = EvaluationMetrics(len(candidates) - 1)
+        if not hasattr(self, "val_metrics"):  # Lightning knows those that it has seen by identity
+            self.val_metrics = EvaluationMetrics(len(candidates) - 1)
+            self.test_metrics = EvaluationMetrics(len(candidates) - 1)
 
     def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
         """Return the scores of all candidates at the given positions, ``[N, V]``, in float32.
@@ -293,10 +294,11 @@ class EmojiGPT2(LightningModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Go on with the learning rate asked for, not the checkpoint's, if they differ."""
+        """Take the learning rate asked for, not the checkpoint's or the one before a finder's."""
         self._step_nats = self._step_tokens = 0.0  # an interrupted fit may have left some
         stored, self._stored_learning_rate = self._stored_learning_rate, None
         if stored is None or self.trainer.ckpt_path is None:  # a new run of loaded weights
+            self._follow_learning_rate()
             return
         ratio = self.hparams["learning_rate"] / stored
         for optimizer in self.trainer.optimizers:
@@ -307,6 +309,17 @@ class EmojiGPT2(LightningModule):
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, LambdaLR):
                 config.scheduler.base_lrs = [lr * ratio for lr in config.scheduler.base_lrs]
+
+    def _follow_learning_rate(self) -> None:
+        """Let our schedule lead to the learning rate that a finder set since it was made."""
+        rate = self.hparams["learning_rate"]
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler = config.scheduler
+            if isinstance(scheduler, LambdaLR) and scheduler.lr_lambdas[0] == self._lr_factor:
+                scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
+                for group in scheduler.optimizer.param_groups:
+                    group["initial_lr"] = rate
+                    group["lr"] = rate * self._lr_factor(scheduler.last_epoch)
 
     def _lr_factor(self, step: int) -> float:
         if step and self._lr_steps is None:  # the first call, at step 0, comes before the data

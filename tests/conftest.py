@@ -4,6 +4,7 @@ A test that asks for no ``hub`` has no network: huggingface_hub is offline. Cach
 sets in ``os.environ`` end with it; a test that leaves a variable behind fails.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ torch.set_num_threads(1)  # the models are tiny: more threads only wait for each
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what the imports made: it is most of all objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -225,7 +225,9 @@ def test_data_conditions_and_picture_are_the_run_s(
     assert said["layers, width, heads"] == "1, 16, 2"
     assert f"The weights here are those of step {measured['step']}." in text
     assert "](curves.png)" in text
-    assert (trained_run / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    picture = (trained_run / "curves.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert (trained_run / "model" / "curves.png").read_bytes() == picture
 
 
 def test_no_folder_of_the_machine_is_in_the_card(text: str, trained_run: Path) -> None:

@@ -16,6 +16,7 @@ from tests.cli_runs import (
     UPSTREAM,
     Cli,
     cli,  # noqa: F401 -- a fixture
+    load,
 )
 
 pytestmark = UPSTREAM
@@ -63,6 +64,8 @@ def contains(parsed: object, given: object) -> bool:
     if isinstance(given, dict):
         assert isinstance(parsed, dict)
         return all(contains(parsed[key], value) for key, value in given.items())
+    if isinstance(given, list) and isinstance(parsed, list):
+        return len(parsed) == len(given) and all(map(contains, parsed, given))
     return parsed == given
 
 
@@ -108,3 +111,18 @@ def test_quickstart_with_debug_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     assert [row["step"] for row in run.metrics if row["train/loss"]] == list("01234")
     assert (run.folder / "model" / "model.safetensors").is_file()
     assert "emoji kept" in run.stderr
+
+
+def test_gpt2_stops_early_also_when_going_on(cli: Cli) -> None:
+    """At a learning rate of almost nothing the first epoch stays the best."""
+    words = [f"--config={ROOT / 'configs/gpt2.yaml'}", f"--output_dir={cli.folder}", *cli.base[2:]]
+    words += ["--model.pretrained=null", "--model.learning_rate=1e-30", "--trainer.max_epochs=9"]
+    run = cli(*words)
+    assert run.status == 0, run.stderr
+    assert load(run.folder / "last.ckpt")["epoch"] == 2
+    run = cli(*words, "--ckpt_path=last", "--trainer.callbacks+=LearningRateMonitor")
+    assert run.status == 0, run.stderr
+    assert load(run.folder / "last.ckpt")["epoch"] == 3
+    config = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    names = [one["class_path"].rpartition(".")[2] for one in config["trainer"]["callbacks"]]
+    assert names == ["EarlyStopping", "LearningRateMonitor"]

@@ -360,6 +360,20 @@ def test_scheduler_only_keeps_our_adamw(cli: Cli) -> None:
     assert content["lr_schedulers"][0]["gamma"] == 0.5
 
 
+FINDER = ["--trainer.callbacks+=LearningRateFinder", "--trainer.callbacks.num_training_steps=20"]
+
+
+def test_the_learning_rate_finder_s_word_is_followed(cli: Cli) -> None:
+    run = cli(*FINDER, "--model.learning_rate=0.3", "--trainer.max_epochs=6")
+    assert run.status == 0, run.stderr
+    assert len(train_losses(run.folder / "metrics.csv")) == 24, "its own steps are none of the run"
+    stored = load(run.folder / "last.ckpt")["hyper_parameters"]["learning_rate"]
+    assert f"Learning rate set to {stored}" in run.stderr
+    assert stored != 0.3
+    assert last_lr(run.folder) == stored
+    assert not [name for name in contents(run.folder) if name.startswith(".lr_find")]
+
+
 # Other ways to train
 
 
@@ -493,14 +507,12 @@ def test_two_processes_predict_in_order_and_validate_alike(
     texts = write_texts(tmp_path / "texts.csv", 17)  # batches of 8: the last has one row
     flags = [*cli.base, f"--ckpt_path={trained_run / 'last.ckpt'}"]
     flags += [f"--data.predict_path={tmp_path / 'texts.csv'}"]
-    found = []
-    for name, more in (("one", []), ("two", TWO_PROCESSES)):
-        folder = tmp_path / name
-        words = ["predict", *flags, f"--output_dir={folder}", *more]
-        process = popen([sys.executable, "-m", "emoji_gpt2", *words], tmp_path)
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        found.append(read_csv(folder / "predictions.csv"))
+    one, two = (["predict", *flags, f"--output_dir={tmp_path / n}"] for n in ("one", "two"))
+    assert cli.raw(*one).status == 0
+    process = popen([sys.executable, "-m", "emoji_gpt2", *two, *TWO_PROCESSES], tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    found = [read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two")]
     assert [row["text"] for row in found[1]] == texts
     assert [list(row)[:3] for row in found[0]] == [list(row)[:3] for row in found[1]]
     assert [row["emoji_1"] for row in found[0]] == [row["emoji_1"] for row in found[1]]

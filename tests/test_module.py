@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.tuner import Tuner
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
@@ -343,6 +344,20 @@ def test_a_second_fit_has_a_schedule_of_its_own(tmp_path: Path) -> None:
         trainer.fit(model, loader(make_rows(6), 1))
         wanted = [1e-3 * warmup_cosine(step, 0, steps) for step in range(steps)]
         assert rates.values == pytest.approx(wanted)
+
+
+def test_lightning_s_tuner_finds_a_learning_rate(small_csv: Path, tmp_path: Path) -> None:
+    data = EmojiDataModule(str(small_csv), batch_size=8, cache_dir=str(tmp_path / "cache"))
+    model = EmojiGPT2(config=TINY, learning_rate=0.3, warmup_steps=0)
+    trainer = make_trainer(tmp_path, max_steps=30)
+    finder = Tuner(trainer).lr_find(model, datamodule=data, num_training=20)
+    assert finder is not None
+    assert model.hparams["learning_rate"] == finder.suggestion() != 0.3
+    assert trainer.global_step == 0
+    rates = Rates()
+    trainer = make_trainer(tmp_path, max_epochs=1, callbacks=[rates])
+    trainer.fit(model, datamodule=data)
+    assert rates.values[0] == finder.suggestion()
 
 
 # The network

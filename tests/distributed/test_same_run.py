@@ -5,16 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli_runs import UPSTREAM, Cli, cli, read_csv  # noqa: F401 -- a fixture
 from tests.distributed.evaluation import evaluate
-from tests.distributed.runs import WAYS, finish, free_port, run, start, write_table
+from tests.distributed.runs import WAYS, finish, flags, free_port, run, start, write_table
+
+pytestmark = UPSTREAM
 
 
 @pytest.mark.slow
-def test_batches_accumulation_and_ranks_give_the_same_loss_curve(tmp_path: Path) -> None:
+def test_batches_accumulation_and_ranks_give_the_same_loss_curve(
+    tmp_path: Path,
+    cli: Cli,  # noqa: F811
+) -> None:
     data = write_table(tmp_path / "data.csv", rows=153)  # train: 137, 8 x 17 + 1
     curves, validations = {}, {}
     for name, options in WAYS.items():
-        rows = run(tmp_path, name, data, {"trainer.max_steps": 50, **options})
+        options = {"trainer.max_steps": 50, **options}
+        if "trainer.devices" in options:
+            rows = run(tmp_path, name, data, options)
+        else:  # one process: this one
+            done = cli.raw("fit", *flags(tmp_path / name, data, options))
+            assert done.status == 0, done.stderr
+            rows = read_csv(tmp_path / name / "metrics.csv")
         curves[name] = [float(row["train/loss"]) for row in rows if row["train/loss"]]
         validations[name] = [
             float(row[metric])
