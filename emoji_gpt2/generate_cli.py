@@ -27,7 +27,8 @@ from emoji_gpt2.sources.fetch import default_cache_dir
 from emoji_gpt2.table import SKIN_TONES
 from emoji_gpt2.text import is_valid_unicode, normalize_text
 
-DEFAULT_MODEL = "checkpoints/quickstart/model"
+DEFAULT_MODELS = ("checkpoints/quickstart/model", "checkpoints/base")
+"""Without --model, the first that is there: what the user trained, else the base that ships."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,7 +44,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts; none reads lines from standard input")
-    add("--model", default=DEFAULT_MODEL, help="folder, .ckpt or Hub id (default: %(default)s)")
+    shown = " or ".join(DEFAULT_MODELS)
+    add("--model", help=f"folder, .ckpt or Hub id (default: {shown}, the first that is there)")
     add("--top_k", type=int, default=5, help="emoji to show with probabilities (default: 5)")
     add("--max_emoji", type=int, default=1, help="generate a sequence of up to this many emoji")
     add("--repeat", action="store_true", help="a sequence may hold an emoji more than once")
@@ -83,12 +85,29 @@ def read_texts(options: argparse.Namespace) -> list[str]:
         raise UserError(f"standard input: got {error}, wanted UTF-8; convert it") from error
 
 
+def default_model() -> str:
+    """Return the model to take when none is given, and say which on standard error.
+
+    Raises:
+        UserError: there is none.
+    """
+    for name in DEFAULT_MODELS:
+        if Path(name).is_dir():
+            print(f"model: {name}", file=sys.stderr)
+            return name
+    raise UserError(
+        f"--model: got none, and none of {', '.join(DEFAULT_MODELS)} is here; give one, or run "
+        "this in the folder of emoji_gpt2"
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """Answer all texts."""
     texts = read_texts(options)
     if not texts:
         raise UserError("texts: got none, wanted at least one; give it as an argument")
-    generator = EmojiGenerator.from_pretrained(options.model, device=options.device)
+    model = options.model or default_model()
+    generator = EmojiGenerator.from_pretrained(model, device=options.device)
     if options.output:
         _write(options, generator, texts)
         return

@@ -37,13 +37,18 @@ def fit_words(path: Path) -> list[str]:
     return words[3:]
 
 
+def is_for_fit(path: Path) -> bool:
+    return any(words[2] == "emoji_gpt2.fit" for words in commands(path))
+
+
 def test_all_configs_are_found() -> None:
     names = {path.stem for path in CONFIGS}
     overlays = {"ddp", "ddp_cpu", "gpu", "debug", "nodes", "t4x2", "fsdp_xl"}
-    assert {"quickstart", "gpt2"} | overlays <= names
+    assert {"quickstart", "gpt2", "base", "finetune-small"} | overlays <= names
+    assert [path.stem for path in CONFIGS if not is_for_fit(path)] == ["base"], "see test_distill"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in CONFIGS if is_for_fit(p)], ids=lambda path: path.stem)
 def test_a_config_opens_with_a_command_that_parses(
     cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +75,7 @@ def contains(parsed: object, given: object) -> bool:
 
 
 def test_generate_commands_name_the_folder_of_the_run() -> None:
-    from emoji_gpt2.generate_cli import DEFAULT_MODEL, parse
+    from emoji_gpt2.generate_cli import DEFAULT_MODELS, parse
 
     found = 0
     for path in CONFIGS:
@@ -81,7 +86,7 @@ def test_generate_commands_name_the_folder_of_the_run() -> None:
                 found += 1
     assert found
     quickstart = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text(encoding="utf-8"))
-    assert f"{quickstart['output_dir']}/model" == DEFAULT_MODEL
+    assert f"{quickstart['output_dir']}/model" == DEFAULT_MODELS[0]
 
 
 def test_the_fsdp_overlay_is_what_lightning_takes(

@@ -80,6 +80,12 @@ LAYERS = {
     "evaluate": 0,
     "evaluating": 12,
     "evaluate_cli": 14,
+    "distill": 0,
+    "distill.texts": 2,
+    "distill.teacher": 8,
+    "distill.rows": 11,
+    "distill.student": 12,
+    "distill.__main__": 17,
 }
 NO_TORCH = [
     "allocator",

@@ -19,8 +19,8 @@ def test_batches_accumulation_and_ranks_give_the_same_loss_curve(
 ) -> None:
     data = write_table(tmp_path / "data.csv", rows=153)  # train: 137, 8 x 17 + 1
     curves, validations = {}, {}
-    for name, options in WAYS.items():
-        options = {"trainer.max_steps": 50, **options}
+    for name, way in WAYS.items():
+        options = {"trainer.max_steps": 50, **way}
         if "trainer.devices" in options:
             rows = run(tmp_path, name, data, options)
         else:  # one process: this one

@@ -1,0 +1,65 @@
+"""The command line of ``python -m emoji_gpt2.distill``: train the base and write its folder.
+
+python -m emoji_gpt2.distill --config configs/base.yaml --data.teacher FOLDER --data.wordnet FOLDER
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from transformers.utils.logging import disable_progress_bar
+
+from emoji_gpt2.cli import StrictParser
+from emoji_gpt2.distill.rows import DistillData
+from emoji_gpt2.distill.student import DistilledGPT2
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.export import save_transformers_folder
+
+
+class DistillCLI(LightningCLI):
+    """Parses options; ``main`` runs."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add --output_dir."""
+        parser.add_argument(
+            "--output_dir",
+            default="checkpoints/distilled",
+            type=str,
+            help="Folder for the trained model, in Transformers format with fp16 weights.",
+        )
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run; a user's mistake is one line on standard error and exit status 2."""
+    logging.basicConfig(format="%(message)s")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Names and texts are all for training; the outcome is measured on other data afterwards.
+    warnings.filterwarnings("ignore", message=r"You defined a `validation_step` but have no")
+    # Collating a batch takes a few milliseconds.
+    warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    try:
+        cli = DistillCLI(
+            DistilledGPT2,
+            DistillData,
+            parser_class=StrictParser,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            run=False,
+            args=list(words) if words is not None else None,
+        )
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        folder = Path(cli.config["output_dir"]).expanduser()
+        save_transformers_folder(cli.model.model.half(), cli.model.tokenizer, folder)
+        print(f"written: {folder}", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

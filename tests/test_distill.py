@@ -1,0 +1,194 @@
+"""Distillation: the texts read, the teacher's scores, the loss, and a tiny run end to end."""
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer, GPT2LMHeadModel
+
+from emoji_gpt2 import EmojiGenerator, EmojiTable
+from emoji_gpt2.augment import PhraseMaker
+from emoji_gpt2.distill.__main__ import main
+from emoji_gpt2.distill.rows import DistillBatch
+from emoji_gpt2.distill.student import DistilledGPT2, principal_axes, soft_cross_entropy
+from emoji_gpt2.distill.teacher import LEXICAL, PRIOR, TEMPERATURE, Encoder, Teacher
+from emoji_gpt2.distill.texts import descriptions, made_of, sample_texts, wordnet_texts
+from emoji_gpt2.errors import UserError
+from tests.cli_runs import ROOT, UPSTREAM
+
+pytestmark = UPSTREAM
+WORDNET = {
+    "noun": "  1 the licence, indented\n"
+    '00001740 03 n 02 ice_cream 0 Gelato 1 000 | frozen cream with sugar; "she ate ice cream"\n',
+    "verb": '00001741 29 v 01 run 0 000 | (of people) move fast; "we ran"; "Run, run, run!"\n',
+    "adj": "00001742 00 a 01 galore(ip) 0 000 | in great numbers\n",
+    "adv": "00001743 02 r 01 fast 0 000 | quickly\n",
+}
+
+
+@pytest.fixture(scope="module")
+def wordnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wordnet")
+    for part, text in WORDNET.items():
+        (folder / f"data.{part}").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of random weights that knows letters."""
+    folder = tmp_path_factory.mktemp("teacher")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
+    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=24, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def test_wordnet_is_read_into_sentences_definitions_and_words(wordnet: Path) -> None:
+    examples, definitions, words = wordnet_texts(wordnet)
+    assert examples == ["she ate ice cream", "run, run, run!"]  # "we ran" is too short
+    assert definitions == ["frozen cream with sugar", "move fast", "in great numbers"]
+    assert words == ["ice cream", "gelato", "run", "galore", "fast"]
+    assert made_of(words, {"ice", "cream", "run"}) == ["ice cream", "run"]
+
+
+@pytest.mark.parametrize("broken", [None, "not a line of WordNet\n"])
+def test_other_files_than_wordnets_are_refused(broken: str | None, tmp_path: Path) -> None:
+    if broken:
+        (tmp_path / "data.noun").write_text(broken, encoding="utf-8")
+    with pytest.raises(UserError, match=r"^--data\.wordnet: got .*, wanted"):
+        wordnet_texts(tmp_path)
+
+
+def test_samples_are_the_same_for_the_same_seed() -> None:
+    texts = [str(number) for number in range(100)]
+    assert sample_texts(texts, 5, 1) == sample_texts(texts, 5, 1) != sample_texts(texts, 5, 2)
+    assert sorted(sample_texts(texts, 1000, 0)) == sorted(texts)
+
+
+def test_further_keywords_count_beside_the_built_in(tmp_path: Path) -> None:
+    path = tmp_path / "more.json"
+    path.write_text('{"\\u2764": ["Red_heart", "adore"]}', encoding="utf-8")
+    table = EmojiTable.builtin()
+    place = [e for e in table if not table.tones(e)].index("❤️")
+    without, with_more = descriptions(table)[place], descriptions(table, path)[place]
+    assert with_more == [*without, "red heart", "adore"]
+    assert with_more.count("red heart") == 2
+    with pytest.raises(UserError, match=r"--data\.emojilib"):
+        descriptions(table, tmp_path / "none.json")
+
+
+def test_vectors_are_means_over_real_tokens_of_length_one(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    encode = Encoder(teacher_folder, tmp_path)
+    vectors = encode(["abc", "a longer text here"])
+    ids = encode.tokenizer("abc", return_tensors="pt")
+    with torch.no_grad():
+        alone = encode.model(**ids).last_hidden_state[0].mean(0)
+    expected = (alone / alone.norm()).numpy()
+    np.testing.assert_allclose(vectors[0], expected, atol=0.02)  # bfloat16
+    (kept,) = tmp_path.iterdir()
+    np.save(kept, np.zeros(3))
+    assert encode(["abc", "a longer text here"]).tolist() == [0, 0, 0], "read from the cache"
+    with pytest.raises(UserError, match=r"--data\.teacher"):
+        Encoder(tmp_path, tmp_path)
+
+
+def test_scores_are_cosine_words_and_prior(teacher_folder: Path, tmp_path: Path) -> None:
+    table, emoji = EmojiTable.builtin(), ["🍕", "🚀", "⚽"]
+    maker = PhraseMaker(table, emoji, {"pizza": 900, "the": 0})
+    encode = Encoder(teacher_folder, tmp_path)
+    groups, flat = [["pizza", "slice"], ["rocket"], ["ball"]], ["ball", "pizza", "rocket", "slice"]
+    teacher = Teacher(encode, groups, maker)
+    texts = ["pizza pizza rocket", "nothing"]
+    vectors = torch.from_numpy(encode(texts))
+    found = teacher.scores(vectors, [teacher.known_words(text) for text in texts])
+    for row, known in enumerate((["pizza", "rocket"], [])):
+        for place, group in enumerate(groups):
+            vectors_of_flat = encode(flat).astype(np.float32)
+            mean = vectors_of_flat[[flat.index(text) for text in group]].mean(0)
+            cosine = float(mean @ vectors[row].float().numpy()) / math.sqrt(float(mean @ mean))
+            said = sum(float(maker.evidence[word][place]) for word in known)
+            expected = cosine / TEMPERATURE + LEXICAL * said + PRIOR * float(maker.prior[place])
+            assert float(found[row, place]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_soft_cross_entropy_is_the_plain_sum() -> None:
+    logits, targets = torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[0.25, 0.75], [1.0, 0]])
+    expected = 0.0
+    for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
+        total = sum(math.exp(x) for x in row)
+        expected -= sum(t * math.log(math.exp(x) / total) for x, t in zip(row, target, strict=True))
+    assert float(soft_cross_entropy(logits, targets)) == pytest.approx(expected)
+
+
+def test_the_first_emoji_follows_the_teacher_and_the_rest_the_labels() -> None:
+    model = DistilledGPT2({"n_layer": 1, "n_embd": 8, "n_head": 1})
+    model.candidate_index = torch.tensor([0, 1, 2])
+    logits = torch.randn(4, 3)
+    targets = torch.tensor([[0.0, 0.5, 0.5], [0.0, 1.0, 0.0]])
+    nothing = torch.full((2, 1), -1)
+    batch = DistillBatch(
+        torch.zeros(2, 4, dtype=torch.long), torch.tensor([2, 3, 5, 6]), torch.tensor([2, 0, 1, 0]),
+        torch.tensor([2, 5]), nothing, targets,
+    )  # fmt: skip
+    nats, count = model.loss(logits, batch)
+    logs = torch.log(torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True))
+    expected = -(logs[0, 1] / 2 + logs[0, 2] / 2 + logs[1, 0] + logs[2, 1] + logs[3, 0])
+    assert float(nats) == pytest.approx(float(expected), abs=1e-5)
+    assert int(count) == 4
+
+
+def test_principal_axes_are_the_eigenvectors_of_the_second_moment() -> None:
+    vectors = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 6)
+    _, columns = torch.linalg.eigh(vectors.T @ vectors)
+    overlap = principal_axes(vectors, 2).T @ columns[:, [4, 3]]
+    torch.testing.assert_close(overlap.abs(), torch.eye(2), atol=1e-4, rtol=0)
+
+
+def test_a_tiny_run_writes_a_model_that_answers(
+    wordnet: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    head = re.match(r"(#.*\n)+", Path("configs/base.yaml").read_text(encoding="utf-8"))
+    assert head
+    (command,) = re.findall(r"python -m .*", re.sub(r" *\\\n# *", " ", head.group()))
+    words = shlex.split(command)
+    assert words[2:5] == ["emoji_gpt2.distill", "--config", "configs/base.yaml"]
+    monkeypatch.setattr("sys.argv", ["distill"])  # or Lightning warns of two command lines
+    main(
+        [
+            *words[3:5], f"--data.teacher={teacher_folder}", f"--data.wordnet={wordnet}",
+            f"--output_dir={tmp_path / 'base'}", f"--data.cache_dir={tmp_path / 'cache'}",
+            "--data.made_up_texts=20", "--data.name_copies=1", "--trainer.max_epochs=1",
+            "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false",
+            "--model.config.n_layer=1", "--model.config.n_embd=16", "--data.batch_size=32",
+        ]
+    )  # fmt: skip
+    generator = EmojiGenerator.from_pretrained(tmp_path / "base")
+    ((best, *_),) = generator.rank(["i love pizza"])
+    assert best[0] in EmojiTable.builtin()
+    stored = GPT2LMHeadModel.from_pretrained(tmp_path / "base", dtype="auto")
+    assert stored.dtype == torch.float16
+    assert generator.model.dtype == torch.float32
+
+
+def test_a_mistake_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["distill"])
+    with pytest.raises(SystemExit) as stopped:
+        main([f"--data.teacher={tmp_path}", f"--data.wordnet={tmp_path}"])
+    assert stopped.value.code == 2
+    assert re.fullmatch(r"error: --data\.teacher: .*\n", capsys.readouterr().err)
