@@ -455,6 +455,13 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     assert "in 200 examples, 0 variants merged" in line
 
 
+def test_made_up_texts_are_answered_without_skin_tones(tmp_path: Path) -> None:
+    data = ready(tmp_path, skin_tones="keep", made_up_texts=200)
+    answers = {t for b in data.train_dataloader() for t in b.soft_tokens_M.tolist()}
+    assert answers
+    assert not any(TABLE.tones(tokenizer().decode([token])) for token in answers)
+
+
 def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path) -> None:
     without = {row.text for row in all_rows(ready(tmp_path, skin_tones="drop"))["train"]}
     data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
