@@ -55,7 +55,9 @@ class DistilledGPT2(EmojiGPT2):
         warmup_steps: int = 100,
     ) -> None:
         super().__init__(None, config, dropout, learning_rate, weight_decay, warmup_steps)
-        self.save_hyperparameters({"pretrained": None})  # Lightning looks at this signature only
+        # Lightning looks at this signature only.
+        whole = {"freeze_layers": 0, "lora_rank": 0, "lora_alpha": None}
+        self.save_hyperparameters({"pretrained": None, **whole})
 
     def configure_model(self) -> None:
         """Build the network and start its embeddings from the teacher's vectors."""
