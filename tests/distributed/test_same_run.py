@@ -19,12 +19,12 @@ def test_batches_accumulation_and_ranks_give_the_same_loss_curve(
 ) -> None:
     data = write_table(tmp_path / "data.csv", rows=153)  # train: 137, 8 x 17 + 1
     curves, validations = {}, {}
-    for name, way in WAYS.items():
-        options = {"trainer.max_steps": 50, **way}
+    for name, options in WAYS.items():
+        fifty = {"trainer.max_steps": 50, **options}
         if "trainer.devices" in options:
-            rows = run(tmp_path, name, data, options)
+            rows = run(tmp_path, name, data, fifty)
         else:  # one process: this one
-            done = cli.raw("fit", *flags(tmp_path / name, data, options))
+            done = cli.raw("fit", *flags(tmp_path / name, data, fifty))
             assert done.status == 0, done.stderr
             rows = read_csv(tmp_path / name / "metrics.csv")
         curves[name] = [float(row["train/loss"]) for row in rows if row["train/loss"]]
