@@ -180,7 +180,8 @@ def test_evaluation_equals_loops_over_rows(shared: EmojiGPT2, tmp_path: Path, st
         f"{stage}/mrr": np.mean([1 / r for r in ranks]),
     }
     assert len(ranks) == 10
-    assert got == pytest.approx(wanted, rel=1e-5)
+    # Emoji whose scores differ by rounding may change places, far from the top.
+    assert got == pytest.approx(wanted, rel=1e-5, abs=1e-6)
 
 
 # The mean over an optimizer step
