@@ -116,8 +116,13 @@ def fingerprint(output: Path) -> tuple[str, str, str]:
     return last.hexdigest(), hashlib.sha256(exported).hexdigest(), metrics
 
 
-def check(runs: int, steps: int, devices: int, seed: int = 0) -> tuple[int, int]:
-    """Return how many runs were killed in time, and how many of all ended with equal weights."""
+def check(
+    runs: int, steps: int, devices: int, seed: int = 0, latest: float = 0.8
+) -> tuple[int, int]:
+    """Return how many runs were killed in time, and how many of all ended equal.
+
+    They are killed at random between their first checkpoint and the share ``latest`` of the rest.
+    """
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -128,7 +133,7 @@ def check(runs: int, steps: int, devices: int, seed: int = 0) -> tuple[int, int]
         for number in range(runs):
             output = folder / f"run{number}"
             words = command(data, output, steps, devices)
-            killed += kill_after_first_checkpoint(words, output, rng.uniform(0, duration * 0.8))
+            killed += kill_after_first_checkpoint(words, output, rng.uniform(0, duration * latest))
             if not (output / "model").exists():
                 finish([*words, "--ckpt_path", "last"], output)
             same = fingerprint(output) == wanted
