@@ -14,7 +14,7 @@ from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.augment import PhraseMaker
 from emoji_gpt2.distill.__main__ import main
 from emoji_gpt2.distill.rows import DistillBatch
-from emoji_gpt2.distill.student import DistilledGPT2, principal_axes, soft_cross_entropy
+from emoji_gpt2.distill.student import DistilledGPT2, cross_entropy_to_teacher, principal_axes
 from emoji_gpt2.distill.teacher import LEXICAL, PRIOR, TEMPERATURE, Encoder, Teacher
 from emoji_gpt2.distill.texts import descriptions, made_of, sample_texts, wordnet_texts
 from emoji_gpt2.errors import UserError
@@ -124,13 +124,13 @@ def test_scores_are_cosine_words_and_prior(teacher_folder: Path, tmp_path: Path)
             assert float(found[row, place]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_soft_cross_entropy_is_the_plain_sum() -> None:
+def test_cross_entropy_to_teacher_is_the_plain_sum() -> None:
     logits, targets = torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[0.25, 0.75], [1.0, 0]])
     expected = 0.0
     for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
         total = sum(math.exp(x) for x in row)
         expected -= sum(t * math.log(math.exp(x) / total) for x, t in zip(row, target, strict=True))
-    assert float(soft_cross_entropy(logits, targets)) == pytest.approx(expected)
+    assert float(cross_entropy_to_teacher(logits, targets)) == pytest.approx(expected)
 
 
 def test_the_first_emoji_follows_the_teacher_and_the_rest_the_labels() -> None:

@@ -23,7 +23,7 @@ TOKEN_SHARE, SAMPLE = 0.3, 10
 """Tokens count less than emoji for the principal components, and every tenth will do."""
 
 
-def soft_cross_entropy(logits_BV: Tensor, targets_BV: Tensor) -> Tensor:
+def cross_entropy_to_teacher(logits_BV: Tensor, targets_BV: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats to soft targets, each row of which sums to 1."""
     return -(targets_BV * logits_BV.log_softmax(1)).sum()
 
@@ -90,7 +90,7 @@ class DistilledGPT2(EmojiGPT2):
     ) -> tuple[Tensor, Tensor]:
         """Return the cross-entropy to the teacher at first positions, to the labels at others."""
         first_N = torch.isin(batch.positions_N, batch.first_B)
-        taught = soft_cross_entropy(logits_NV[first_N], batch.targets_BV)
+        taught = cross_entropy_to_teacher(logits_NV[first_N], batch.targets_BV)
         labels_N = self.candidate_index[batch.labels_N]
         told, _ = masked_cross_entropy(logits_NV[~first_N], labels_N[~first_N])
         return taught + told, torch.tensor(len(labels_N))
