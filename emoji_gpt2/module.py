@@ -9,11 +9,12 @@ emoji in table order.
 """
 
 import math
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -192,9 +193,16 @@ class EmojiGPT2(LightningModule):
                 f"--data.max_length: got a row of {ids_BT.shape[1] + 1} tokens, wanted at most "
                 f"{n_positions + 1}, since the model's n_positions is {n_positions}; lower it"
             )
-        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
+        # One look-up for the text and for the tied output rows: a second one would have a gradient
+        # of its own, as large as the whole embedding.
+        ids = torch.cat([ids_BT.flatten(), self.candidate_ids])
+        rows = self.model.transformer.wte(ids)
+        embedded_BTD = rows[: ids_BT.numel()].view(*ids_BT.shape, -1)
+        hidden_BTD = self.model.transformer(
+            inputs_embeds=embedded_BTD, use_cache=False
+        ).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
-        return candidate_logits(hidden_ND, self.model.lm_head.weight[self.candidate_ids])
+        return candidate_logits(hidden_ND, rows[ids_BT.numel() :])
 
     def loss(self, logits_NV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the training loss, summed, and the count that it is a sum over.
@@ -240,6 +248,17 @@ class EmojiGPT2(LightningModule):
                     parameter.grad.mul_(factor)
         self.log("train/loss", nats / tokens, prog_bar=True)
         self._step_nats = self._step_tokens = 0.0
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step, and free the gradients: Lightning keeps them until after the next forward pass."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``."""

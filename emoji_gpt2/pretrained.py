@@ -46,7 +46,7 @@ def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
             "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
         )
     try:
-        config = GPT2Config.from_dict(fields)
+        config = _with_fast_activation(GPT2Config.from_dict(fields))
         _check_config(config)
     except (StrictDataclassError, ValueError) as error:
         raise _unloadable(name, error, argument) from error
@@ -66,7 +66,7 @@ def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
             remedy = f"did you mean {close[0]}?" if close else "see transformers.GPT2Config"
             raise UserError(f"--model.config: got {field!r}, wanted a GPT2Config field; {remedy}")
     try:
-        config = GPT2Config(**fields)
+        config = _with_fast_activation(GPT2Config(**fields))
         _check_config(config)
     except (TypeError, ValueError, StrictDataclassError) as error:
         line = " ".join(str(error).split())
@@ -86,6 +86,16 @@ def _check_config(config: GPT2Config) -> None:
         raise ValueError(f"activation_function {config.activation_function!r} is unknown")
     if not config.tie_word_embeddings:
         raise ValueError("tie_word_embeddings False, wanted true: emoji tokens have one embedding")
+
+
+def _with_fast_activation(config: GPT2Config) -> GPT2Config:
+    """Return ``config`` with GPT-2's GELU (gelu_new) as the same function in one kernel.
+
+    Transformers' gelu_new is seven operations, each of which keeps a tensor for the backward pass.
+    """
+    if config.activation_function == "gelu_new":
+        config.activation_function = "gelu_pytorch_tanh"
+    return config
 
 
 def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
