@@ -23,6 +23,7 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.adapters import adapt, check_options
 from emoji_gpt2.batches import Batch
+from emoji_gpt2.dropout import use_fast_dropout
 from emoji_gpt2.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.loss import candidate_logits, masked_cross_entropy, soft_cross_entropy
@@ -165,6 +166,7 @@ class EmojiGPT2(LightningModule):
         """Take a network and its tokenizer, and what follows from them."""
         self.model = model
         self.tokenizer = tokenizer
+        use_fast_dropout(model)
         model.config.bos_token_id = model.config.eos_token_id = tokenizer.eos_token_id
         candidates = torch.tensor(candidate_tokens(tokenizer))
         index = torch.full((model.config.vocab_size,), -1)
@@ -226,26 +228,34 @@ class EmojiGPT2(LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the micro-batch's cross-entropy, summed; ``on_before_optimizer_step`` divides."""
+        """Return the micro-batch's loss, summed; ``on_before_optimizer_step`` takes the mean."""
         nats, tokens = self.loss(self(batch.ids_BT, batch.positions_N), batch)
         self._step_nats = self._step_nats + nats.detach()
         self._step_tokens = self._step_tokens + tokens
+        if self._is_whole_step():
+            return nats / torch.as_tensor(tokens).clamp(min=1)
         # Lightning divides by accumulate_grad_batches, right or wrong: take that back.
         return nats * self.trainer.accumulate_grad_batches
+
+    def _is_whole_step(self) -> bool:
+        """Tell whether a micro-batch is all of its optimizer step, whose tokens it then knows."""
+        return self.trainer.world_size == self.trainer.accumulate_grad_batches == 1
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn summed gradients into the mean over all supervised tokens of the optimizer step.
 
         The step's tokens are those of all its micro-batches on all ranks. DDP and FSDP averaged the
-        gradients over ranks, which the world size takes back.
+        gradients over ranks, which the world size takes back. A whole step's loss was divided
+        before the backward pass, which spares the gradients one.
         """
         sums = torch.stack([torch.as_tensor(self._step_nats), torch.as_tensor(self._step_tokens)])
         nats, tokens = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        factor = self.trainer.world_size / tokens.clamp(min=1)
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
+        if not self._is_whole_step():
+            factor = self.trainer.world_size / tokens.clamp(min=1)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(factor)
         self.log("train/loss", nats / tokens, prog_bar=True)
         self._step_nats = self._step_tokens = 0.0
 

@@ -23,6 +23,7 @@ LAYERS = {
     "loss": 0,
     "sampling": 0,
     "optim": 0,
+    "dropout": 0,
     "store": 0,
     "batches": 1,
     "table": 1,

@@ -308,6 +308,8 @@ CONTENDERS = {
     "ours-bf16-32": Contender(ours, 32, True, 60),
     "bare-bf16-128": Contender(bare, 128, True, 28),
     "ours-bf16-128": Contender(ours, 128, True, 28),
+    "bare-bf16-256": Contender(bare, 256, True, 14),
+    "ours-bf16-256": Contender(ours, 256, True, 14),
     "hf-bf16-1024": Contender(hf, 1024, True, 20, ("cuda",)),
     "trl-bf16-1024": Contender(trl, 1024, True, 20, ("cuda",)),
     "ours-bf16-1024": Contender(ours, 1024, True, 20, ("cuda",)),
