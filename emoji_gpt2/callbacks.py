@@ -83,6 +83,12 @@ class BestCheckpoint(ModelCheckpoint):
         )
         self.last_every_n_train_steps = every_n_train_steps
         self.last_train_time_interval = train_time_interval
+        self._state_key = super().state_key
+
+    @property
+    def state_key(self) -> str:
+        """The state's name in a checkpoint: of what was to be monitored, even if nothing is."""
+        return self._state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Monitor nothing if nothing is validated."""
@@ -130,19 +136,31 @@ class LastCheckpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         super().setup(trainer, pl_module, stage)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave it to the end of the epoch."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a run that goes on from an epoch's end begin with the next epoch.
+
+        So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
+        epoch a second time: it counts one epoch too many towards ``max_epochs``, and one step too
+        many for loggers (lightning/pytorch/loops/fit_loop.py, ``restarting``).
+        """
+        loop = trainer.fit_loop
+        if loop.restarted_on_epoch_end:
+            loop._restarting = False  # noqa: SLF001 - its setter would say True again
+            loop.epoch_loop.restarting = False
+            loop.reset()
+        super().on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write by steps or time, but leave an epoch's last batch to the epoch's end.
-
-        A run that goes on from a checkpoint between the last batch and the validation would repeat
-        the epoch.
-        """
-        if not trainer.is_last_batch:
+        """Write by steps or time, but leave it until after a validation or the end of an epoch."""
+        if not trainer.is_last_batch and not _is_validation_next(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write by steps or time what was left until now, but in the middle of an epoch only."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write each epoch's end, after its validation."""
@@ -156,6 +174,13 @@ class LastCheckpoint(ModelCheckpoint):
         """Write the end of training, if the last step was not written."""
         if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
             self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
+
+
+def _is_validation_next(trainer: Trainer) -> bool:
+    """Return whether validation follows this batch; a run that goes on before it leaves it out."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None  # noqa: SLF001
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
 
 
 class ExportBest(Checkpoint):
@@ -253,13 +278,21 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after a whole optimizer step if any rank was told to."""
-        if trainer.global_step == self._step:
-            return
+        """Stop after a whole optimizer step, but not before its validation."""
+        step_done = trainer.global_step != self._step
+        if step_done and not trainer.is_last_batch and not _is_validation_next(trainer):
+            self._obey(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after an epoch, which is validated by now."""
+        self._obey(trainer)
+
+    def _obey(self, trainer: Trainer) -> None:
+        """Stop if any rank was told to."""
         self._step = trainer.global_step
         wish = NOTHING if not self._received else EXIT if self._received in EXITS else REQUEUE
         decision = trainer.strategy.reduce(
-            torch.tensor(wish, device=pl_module.device), reduce_op="max"
+            torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"
         )
         if decision == REQUEUE:
             self._received = 0
@@ -269,8 +302,9 @@ class StopOnSignal(Callback):
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
-        # Lightning would log this step after the hook; without it metrics.csv lacks its row.
-        trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
+        if not trainer.is_last_batch:
+            # Lightning would log this step after the hook; without it metrics.csv lacks its row.
+            trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
         rank_zero_info(
             f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
             f"{self.path} is written; go on with the same command and --ckpt_path last"

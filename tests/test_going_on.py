@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.loader import TrainingLoader
-from emoji_gpt2.run_folder import RunCSVLogger
+from emoji_gpt2.metrics_file import RunCSVLogger
 from tests.cli_runs import (
     LEARNING,
     UPSTREAM,
