@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
@@ -239,13 +239,13 @@ def _best_checkpoint(trainer: Trainer) -> str | None:
     return None
 
 
-class StopOnSignal(Callback):
+class StopOnSignal(Checkpoint):
     """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
 
     A second signal kills at once. On SLURM, SIGTERM is left to Lightning, and SIGUSR1, by which it
     checkpoints and requeues the job, is handed to it after a whole step: in the middle of one, its
     checkpoint would not be exact. Outside the main thread, where Python allows no handlers, nothing
-    is done.
+    is done. A ``Checkpoint``, so that the best of an epoch is kept before.
 
     Args:
         dirpath: Where last.ckpt is written.

@@ -110,8 +110,8 @@ def run_callbacks(output_dir: Path, best: BestCheckpoint) -> list[Callback]:
         SaveRandomState(),
         SaveRowCount(),
         ShowSamples(),
-        StopOnSignal(output_dir),
         best,
         LastCheckpoint(output_dir, best.last_every_n_train_steps, best.last_train_time_interval),
+        StopOnSignal(output_dir),
         ExportBest(output_dir / MODEL),
     ]

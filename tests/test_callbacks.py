@@ -43,20 +43,28 @@ def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
     monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
     handled: list[int] = []
     callback = StopOnSignal("nowhere")
-    strategy = SimpleNamespace(reduce=lambda value, **_: value)
-    trainer: Any = SimpleNamespace(global_step=7, strategy=strategy)
-    module: Any = SimpleNamespace(device="cpu")
+    strategy = SimpleNamespace(reduce=lambda value, **_: value, root_device="cpu")
+    validated = [False]
+    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda _: validated[0])
+    loop = SimpleNamespace(epoch_loop=epoch_loop, _data_fetcher=...)
+    trainer: Any = SimpleNamespace(
+        global_step=7, strategy=strategy, is_last_batch=False, fit_loop=loop
+    )
+    module: Any = None
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
     try:
         callback.on_train_start(trainer, module)
         signal.raise_signal(signal.SIGUSR1)
         callback.on_train_batch_end(trainer, module, None, None, 0)  # within the step
         assert handled == []
-        trainer.global_step = 8
+        trainer.global_step, validated[0] = 8, True
+        callback.on_train_batch_end(trainer, module, None, None, 1)  # before its validation
+        assert handled == []
+        trainer.global_step, validated[0] = 9, False
         for _ in range(2):
             callback.on_train_batch_end(trainer, module, None, None, 1)
-        trainer.global_step = 9
-        callback.on_train_batch_end(trainer, module, None, None, 2)
+        trainer.global_step = 10
+        callback.on_train_batch_end(trainer, module, None, None, 3)
         assert handled == [signal.SIGUSR1]
         callback.teardown(trainer, module, "fit")
     finally:
