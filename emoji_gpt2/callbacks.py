@@ -140,8 +140,8 @@ class LastCheckpoint(ModelCheckpoint):
         """Let a run that goes on from an epoch's end begin with the next epoch.
 
         So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
-        epoch a second time: it counts one epoch too many towards ``max_epochs``, and one step too
-        many for loggers (lightning/pytorch/loops/fit_loop.py, ``restarting``).
+        epoch a second time, and so counts one too many towards ``max_epochs``
+        (lightning/pytorch/loops/fit_loop.py, ``restarting``).
         """
         loop = trainer.fit_loop
         if loop.restarted_on_epoch_end:
@@ -153,14 +153,25 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write by steps or time, but leave it until after a validation or the end of an epoch."""
-        if not trainer.is_last_batch and not _is_validation_next(trainer):
+        """Write by steps or time, but leave it until after a validation or the epoch's end."""
+        if _is_between_steps(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write by steps or time what was left until now, but in the middle of an epoch only."""
-        if not trainer.is_last_batch:
+        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():  # noqa: SLF001
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave an epoch open that ``max_steps`` ended early: a longer run goes on within it."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        ended = epochs["current"]["processed"] == epochs["current"]["started"] > 0
+        if ended and not trainer.is_last_batch:
+            for count in epochs.values():
+                count["processed"] -= 1
+                count["completed"] = min(count["completed"], count["processed"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write each epoch's end, after its validation."""
@@ -176,11 +187,15 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
 
 
-def _is_validation_next(trainer: Trainer) -> bool:
-    """Return whether validation follows this batch; a run that goes on before it leaves it out."""
+def _is_between_steps(trainer: Trainer) -> bool:
+    """Return whether a batch ends an optimizer step, and neither validation nor epoch's end follow.
+
+    Only then does a run that goes on from here leave nothing out.
+    """
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None  # noqa: SLF001
-    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
+    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
+    return not (trainer.is_last_batch or validates or loop._should_accumulate())  # noqa: SLF001
 
 
 class ExportBest(Checkpoint):
@@ -254,12 +269,10 @@ class StopOnSignal(Checkpoint):
     def __init__(self, dirpath: str | Path) -> None:
         self.path = Path(dirpath) / LAST
         self._received = 0
-        self._step = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would stop in the middle of a step."""
-        self._step = trainer.global_step
         if threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGINT]
@@ -279,8 +292,7 @@ class StopOnSignal(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after a whole optimizer step, but not before its validation."""
-        step_done = trainer.global_step != self._step
-        if step_done and not trainer.is_last_batch and not _is_validation_next(trainer):
+        if _is_between_steps(trainer):
             self._obey(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -289,7 +301,6 @@ class StopOnSignal(Checkpoint):
 
     def _obey(self, trainer: Trainer) -> None:
         """Stop if any rank was told to."""
-        self._step = trainer.global_step
         wish = NOTHING if not self._received else EXIT if self._received in EXITS else REQUEUE
         decision = trainer.strategy.reduce(
             torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"

@@ -120,6 +120,12 @@ class SaveRowCount(Callback):
             if logger.experiment.go_back(stored["rows"]) and stored["to_come"]:
                 logger.log_metrics(*stored["to_come"])
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Number rows by optimizer steps: going on, Lightning 2.6 may count one step too many."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001
+
 
 def _loggers(trainer: Trainer) -> list[RunCSVLogger]:
     ours = [logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)]
