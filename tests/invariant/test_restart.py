@@ -61,8 +61,10 @@ def whole_run(folder: Path) -> tuple[Any, list[str]]:
 
 def test_a_run_goes_on_from_each_state_that_a_kill_can_leave(cli: Cli) -> None:
     # Two epochs of 4 steps, validated after steps 2, 4, 6 and 8: rows 2, 5, 8 and 11 of 12.
-    words = [*LEARNING, "--trainer.max_epochs=2", "--trainer.max_steps=8"]
-    words += ["--trainer.val_check_interval=0.5", "--checkpoint.every_n_train_steps=1"]
+    # A warm-up to the end, so that the learning rate is that of a shorter run.
+    words = [*LEARNING, "--model.warmup_steps=100", "--trainer.val_check_interval=0.5"]
+    words += ["--trainer.max_epochs=2", "--trainer.max_steps=8"]
+    words += ["--checkpoint.every_n_train_steps=1"]
     pictures = {state_of(picture): picture for picture in photographed(cli, words)}
     wanted = whole_run(cli.folder)
     states = [
@@ -81,6 +83,10 @@ def test_a_run_goes_on_from_each_state_that_a_kill_can_leave(cli: Cli) -> None:
         run = cli(*words, GO_ON)
         assert run.status == 0, run.stderr
         assert whole_run(cli.folder) == wanted, state
+    shutil.rmtree(cli.folder)
+    assert cli(*words, "--trainer.max_steps=6").status == 0  # within an epoch
+    assert cli(*words, GO_ON).status == 0
+    assert whole_run(cli.folder) == wanted, "a longer run"
 
 
 def test_a_signal_in_an_epoch_s_last_step_waits_for_the_validation(
