@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
@@ -83,6 +83,12 @@ class BestCheckpoint(ModelCheckpoint):
         )
         self.last_every_n_train_steps = every_n_train_steps
         self.last_train_time_interval = train_time_interval
+        self._state_key = super().state_key
+
+    @property
+    def state_key(self) -> str:
+        """The state's name in a checkpoint: of what was to be monitored, even if nothing is."""
+        return self._state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Monitor nothing if nothing is validated."""
@@ -130,19 +136,42 @@ class LastCheckpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         super().setup(trainer, pl_module, stage)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave it to the end of the epoch."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a run that goes on from an epoch's end begin with the next epoch.
+
+        So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
+        epoch a second time, and so counts one too many towards ``max_epochs``
+        (lightning/pytorch/loops/fit_loop.py, ``restarting``).
+        """
+        loop = trainer.fit_loop
+        if loop.restarted_on_epoch_end:
+            loop._restarting = False  # noqa: SLF001 - its setter would say True again
+            loop.epoch_loop.restarting = False
+            loop.reset()
+        super().on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write by steps or time, but leave an epoch's last batch to the epoch's end.
-
-        A run that goes on from a checkpoint between the last batch and the validation would repeat
-        the epoch.
-        """
-        if not trainer.is_last_batch:
+        """Write by steps or time, but leave it until after a validation or the epoch's end."""
+        if _is_between_steps(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write by steps or time what was left until now, but in the middle of an epoch only."""
+        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():  # noqa: SLF001
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave an epoch open that ``max_steps`` ended early: a longer run goes on within it."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        ended = epochs["current"]["processed"] == epochs["current"]["started"] > 0
+        if ended and not trainer.is_last_batch:
+            for count in epochs.values():
+                count["processed"] -= 1
+                count["completed"] = min(count["completed"], count["processed"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write each epoch's end, after its validation."""
@@ -156,6 +185,17 @@ class LastCheckpoint(ModelCheckpoint):
         """Write the end of training, if the last step was not written."""
         if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
             self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
+
+
+def _is_between_steps(trainer: Trainer) -> bool:
+    """Return whether a batch ends an optimizer step, and neither validation nor epoch's end follow.
+
+    Only then does a run that goes on from here leave nothing out.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None  # noqa: SLF001
+    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
+    return not (trainer.is_last_batch or validates or loop._should_accumulate())  # noqa: SLF001
 
 
 class ExportBest(Checkpoint):
@@ -214,13 +254,13 @@ def _best_checkpoint(trainer: Trainer) -> str | None:
     return None
 
 
-class StopOnSignal(Callback):
+class StopOnSignal(Checkpoint):
     """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
 
     A second signal kills at once. On SLURM, SIGTERM is left to Lightning, and SIGUSR1, by which it
     checkpoints and requeues the job, is handed to it after a whole step: in the middle of one, its
     checkpoint would not be exact. Outside the main thread, where Python allows no handlers, nothing
-    is done.
+    is done. A ``Checkpoint``, so that the best of an epoch is kept before.
 
     Args:
         dirpath: Where last.ckpt is written.
@@ -229,12 +269,10 @@ class StopOnSignal(Callback):
     def __init__(self, dirpath: str | Path) -> None:
         self.path = Path(dirpath) / LAST
         self._received = 0
-        self._step = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would stop in the middle of a step."""
-        self._step = trainer.global_step
         if threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGINT]
@@ -253,13 +291,19 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after a whole optimizer step if any rank was told to."""
-        if trainer.global_step == self._step:
-            return
-        self._step = trainer.global_step
+        """Stop after a whole optimizer step, but not before its validation."""
+        if _is_between_steps(trainer):
+            self._obey(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after an epoch, which is validated by now."""
+        self._obey(trainer)
+
+    def _obey(self, trainer: Trainer) -> None:
+        """Stop if any rank was told to."""
         wish = NOTHING if not self._received else EXIT if self._received in EXITS else REQUEUE
         decision = trainer.strategy.reduce(
-            torch.tensor(wish, device=pl_module.device), reduce_op="max"
+            torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"
         )
         if decision == REQUEUE:
             self._received = 0
@@ -269,8 +313,9 @@ class StopOnSignal(Callback):
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
-        # Lightning would log this step after the hook; without it metrics.csv lacks its row.
-        trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
+        if not trainer.is_last_batch:
+            # Lightning would log this step after the hook; without it metrics.csv lacks its row.
+            trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
         rank_zero_info(
             f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
             f"{self.path} is written; go on with the same command and --ckpt_path last"

@@ -4,22 +4,19 @@
 in one folder, and of no other run.
 """
 
-import csv
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger
 
 from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint, StopOnSignal
 from emoji_gpt2.errors import MissingFileError, UserError
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import checkpoint_from_hub
+from emoji_gpt2.metrics_file import RunCSVLogger, SaveRowCount
 from emoji_gpt2.resume import SaveRandomState
 from emoji_gpt2.samples import ShowSamples
 
@@ -95,62 +92,6 @@ def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
     return ckpt_path
 
 
-class RunCSVLogger(CSVLogger):
-    """Lightning's CSVLogger that writes ``metrics.csv`` into the run's folder and goes on with it.
-
-    Lightning's own deletes the metrics of a run that is resumed. A run that was killed may have
-    logged steps after the checkpoint that it goes on from: those rows are replaced. Every row is
-    written at once, so that a killed run leaves none out.
-
-    Args:
-        output_dir: The run's folder.
-    """
-
-    def __init__(self, output_dir: Path) -> None:
-        super().__init__(save_dir=str(output_dir), name="", version="", flush_logs_every_n_steps=1)
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The writer of the file."""
-        if self._experiment is None:
-            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _AppendingWriter(self.log_dir)
-        return self._experiment
-
-
-class _AppendingWriter(ExperimentWriter):
-    _goes_on = False
-
-    def _check_log_dir_exists(self) -> None:
-        """Keep what is there, and its columns."""
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            self._goes_on = True
-            with path.open(encoding="utf-8") as file:
-                self.metrics_keys = file.readline().strip().split(",")
-
-    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
-        """Log a row, the first one instead of all that are there for its step and later ones."""
-        if self._goes_on and step is not None:
-            _drop_rows_from(Path(self.metrics_file_path), step)
-            self._goes_on = False
-        super().log_metrics(metrics_dict, step)
-
-
-def _drop_rows_from(path: Path, step: int) -> None:
-    """Leave the rows of earlier steps in a ``metrics.csv``."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    place = header.index("step")
-    earlier = [row for row in rows if int(row[place]) < step]
-    if len(earlier) < len(rows):
-        aside = path.with_suffix(".aside")
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *earlier])
-        aside.replace(path)
-
-
 def default_loggers(output_dir: Path) -> list[Logger]:
     """Return the CSV logger, and TensorBoard's if it is installed."""
     loggers: list[Logger] = [RunCSVLogger(output_dir)]
@@ -162,14 +103,15 @@ def default_loggers(output_dir: Path) -> list[Logger]:
 
 
 def run_callbacks(output_dir: Path, best: BestCheckpoint) -> list[Callback]:
-    """Return what a training run has besides ``best``: samples, last.ckpt, signals, export."""
+    """Return what a training run has besides ``best``: exact restart, samples, signals, export."""
     if best.dirpath is None:
         best.dirpath = str(output_dir)
     return [
         SaveRandomState(),
+        SaveRowCount(),
         ShowSamples(),
-        StopOnSignal(output_dir),
         best,
         LastCheckpoint(output_dir, best.last_every_n_train_steps, best.last_train_time_interval),
+        StopOnSignal(output_dir),
         ExportBest(output_dir / MODEL),
     ]

@@ -18,7 +18,7 @@ def handlers_after_start() -> tuple[Any, Any]:
     """Return whether SIGINT and SIGTERM are the callback's while it is on; give them back."""
     callback = StopOnSignal("nowhere")
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    trainer: Any = SimpleNamespace(global_step=0)
+    trainer: Any = None
     callback.on_train_start(trainer, None)  # type: ignore[arg-type]
     during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     callback.teardown(trainer, None, "fit")  # type: ignore[arg-type]
@@ -43,20 +43,25 @@ def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
     monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
     handled: list[int] = []
     callback = StopOnSignal("nowhere")
-    strategy = SimpleNamespace(reduce=lambda value, **_: value)
-    trainer: Any = SimpleNamespace(global_step=7, strategy=strategy)
-    module: Any = SimpleNamespace(device="cpu")
+    strategy = SimpleNamespace(reduce=lambda value, **_: value, root_device="cpu")
+    within_step, validated = [True], [False]
+    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda _: validated[0])
+    loop = SimpleNamespace(
+        epoch_loop=epoch_loop, _data_fetcher=..., _should_accumulate=lambda: within_step[0]
+    )
+    trainer: Any = SimpleNamespace(strategy=strategy, is_last_batch=False, fit_loop=loop)
+    module: Any = None
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
     try:
         callback.on_train_start(trainer, module)
         signal.raise_signal(signal.SIGUSR1)
-        callback.on_train_batch_end(trainer, module, None, None, 0)  # within the step
+        callback.on_train_batch_end(trainer, module, None, None, 0)
+        within_step[0], validated[0] = False, True
+        callback.on_train_batch_end(trainer, module, None, None, 1)
         assert handled == []
-        trainer.global_step = 8
-        for _ in range(2):
-            callback.on_train_batch_end(trainer, module, None, None, 1)
-        trainer.global_step = 9
-        callback.on_train_batch_end(trainer, module, None, None, 2)
+        validated[0] = False
+        for number in (2, 3):
+            callback.on_train_batch_end(trainer, module, None, None, number)
         assert handled == [signal.SIGUSR1]
         callback.teardown(trainer, module, "fit")
     finally:

@@ -13,7 +13,6 @@ from lightning.pytorch import Trainer
 
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.loader import TrainingLoader
-from emoji_gpt2.run_folder import RunCSVLogger
 from tests.cli_runs import (
     LEARNING,
     UPSTREAM,
@@ -21,7 +20,6 @@ from tests.cli_runs import (
     begun,  # noqa: F401 -- a fixture
     cli,  # noqa: F401 -- a fixture
     load,
-    read_csv,
     train_losses,
     trained_run,  # noqa: F401 -- a fixture
     write_table,
@@ -113,25 +111,6 @@ def test_a_loader_made_anew_each_epoch_goes_on_with_the_epochs(tmp_path: Path) -
     (of_epoch_1,) = [batch.ids_BT for batch in data.train_dataloader()]
     assert torch.equal(epochs[1], of_epoch_1)
     assert not torch.equal(of_epoch_0, of_epoch_1)
-
-
-def rows(path: Path) -> list[tuple[str, str]]:
-    return [(row["step"], row["a"]) for row in read_csv(path / "metrics.csv")]
-
-
-def test_metrics_of_steps_that_are_done_again_are_replaced(tmp_path: Path) -> None:
-    killed = RunCSVLogger(tmp_path)
-    for step in range(6):
-        killed.log_metrics({"a": step}, step)
-    assert len(rows(tmp_path)) == 6, "each row is written at once"
-    resumed = RunCSVLogger(tmp_path)
-    resumed.log_metrics({"a": 30}, 3)
-    resumed.log_metrics({"a": 31, "b": 1}, 3)
-    resumed.log_metrics({"a": 40}, 4)
-    resumed.finalize("success")
-    wanted = [("0", "0"), ("1", "1"), ("2", "2"), ("3", "30"), ("3", "31"), ("4", "40")]
-    assert rows(tmp_path) == wanted
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 @pytest.mark.slow

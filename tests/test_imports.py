@@ -63,6 +63,7 @@ LAYERS = {
     "callbacks": 13,
     "samples": 11,
     "resume": 0,
+    "metrics_file": 0,
     "checkpoint_io": 0,
     "run_folder": 14,
     "snapshots": 14,
