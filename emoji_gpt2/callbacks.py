@@ -1,4 +1,4 @@
-"""Callbacks of a run: which checkpoints are kept, the exported model, stopping on a signal.
+"""Callbacks that end a run: the exported model, and stopping on a signal.
 
 Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out"), ExportBest("out/model")])
 """
@@ -6,196 +6,28 @@ Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out"), ExportBest("out
 import logging
 import signal
 import threading
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.card import card
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.checkpoints import LAST, BestCheckpoint, is_between_steps
 from emoji_gpt2.collect import Session, collect
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
 
 log = logging.getLogger(__name__)
-LAST = "last.ckpt"
 EXITS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run."""
 NOTHING, REQUEUE, EXIT = range(3)
 """What a rank was told to do; the largest wish of all ranks is done."""
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which keeps the newest instead of the best without validation.
-
-    Args:
-        dirpath: Folder of the checkpoints; None is the run's output_dir.
-        filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in.
-        monitor: The metric that says which is best: how high new texts' emoji are ranked, rather
-            than val/loss, which rises early while the ranking still gets better; null keeps the
-            newest.
-        verbose: Say what is saved.
-        save_top_k: How many of the best to keep; -1 keeps all, 0 none.
-        mode: min or max: which value of the metric is best.
-        save_weights_only: Leave out what resuming needs.
-        every_n_train_steps: Optimizer steps between two writings of last.ckpt. With monitor null
-            these are kept checkpoints too.
-        train_time_interval: Time between two writings of last.ckpt, likewise.
-        every_n_epochs: Epochs between two checkpoints.
-    """
-
-    def __init__(
-        self,
-        dirpath: str | None = None,
-        filename: str | None = "best-{epoch}-{step}",
-        monitor: str | None = "val/mrr",
-        verbose: bool = False,
-        save_top_k: int = 1,
-        mode: str = "max",
-        save_weights_only: bool = False,
-        every_n_train_steps: int | None = None,
-        train_time_interval: timedelta | None = None,
-        every_n_epochs: int | None = None,
-    ) -> None:
-        # Lightning defers a step's save until the next validation if a metric is monitored, so
-        # steps and times are LastCheckpoint's business then.
-        by_step = monitor is None
-        super().__init__(
-            dirpath=dirpath,
-            filename=filename,
-            monitor=monitor,
-            verbose=verbose,
-            save_top_k=save_top_k,
-            mode=mode,
-            save_weights_only=save_weights_only,
-            every_n_train_steps=every_n_train_steps if by_step else None,
-            train_time_interval=train_time_interval if by_step else None,
-            every_n_epochs=every_n_epochs,
-            enable_version_counter=False,
-        )
-        self.last_every_n_train_steps = every_n_train_steps
-        self.last_train_time_interval = train_time_interval
-        self._state_key = super().state_key
-
-    @property
-    def state_key(self) -> str:
-        """The state's name in a checkpoint: of what was to be monitored, even if nothing is."""
-        return self._state_key
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Monitor nothing if nothing is validated."""
-        if str(self.monitor).startswith("val/") and not sum(trainer.num_val_batches):
-            rank_zero_info(f"no validation rows: the newest checkpoint is kept, not {self.monitor}")
-            self.monitor = None
-        super().on_train_start(trainer, pl_module)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best so far, unless it was lost with another disk: then start anew."""
-        if Path(state_dict["best_model_path"]).is_file():
-            super().load_state_dict(state_dict)
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Keep ``last.ckpt``, from which training goes on: at each epoch's end, and by steps or time.
-
-    Args:
-        dirpath: Where it is kept.
-        every_n_train_steps: Optimizer steps between two writings.
-        train_time_interval: Time between two writings.
-    """
-
-    def __init__(
-        self,
-        dirpath: str | Path,
-        every_n_train_steps: int | None = None,
-        train_time_interval: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            dirpath=dirpath,
-            filename=Path(LAST).stem,
-            every_n_train_steps=every_n_train_steps,
-            train_time_interval=train_time_interval,
-            every_n_epochs=1
-            if every_n_train_steps is None and train_time_interval is None
-            else None,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let checkpoints be written atomically, unless the user has chosen how."""
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-        super().setup(trainer, pl_module, stage)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a run that goes on from an epoch's end begin with the next epoch.
-
-        So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
-        epoch a second time, and so counts one too many towards ``max_epochs``
-        (lightning/pytorch/loops/fit_loop.py, ``restarting``).
-        """
-        loop = trainer.fit_loop
-        if loop.restarted_on_epoch_end:
-            loop._restarting = False  # noqa: SLF001 - its setter would say True again
-            loop.epoch_loop.restarting = False
-            loop.reset()
-        super().on_train_start(trainer, pl_module)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write by steps or time, but leave it until after a validation or the epoch's end."""
-        if _is_between_steps(trainer):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write by steps or time what was left until now, but in the middle of an epoch only."""
-        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():  # noqa: SLF001
-            super().on_train_batch_end(trainer, pl_module, None, None, 0)
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Leave an epoch open that ``max_steps`` ended early: a longer run goes on within it."""
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-        ended = epochs["current"]["processed"] == epochs["current"]["started"] > 0
-        if ended and not trainer.is_last_batch:
-            for count in epochs.values():
-                count["processed"] -= 1
-                count["completed"] = min(count["completed"], count["processed"])
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write each epoch's end, after its validation."""
-        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
-            self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
-
-    def _skip(self, trainer: Trainer) -> bool:
-        return bool(getattr(trainer, "fast_dev_run", False)) or trainer.sanity_checking
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the end of training, if the last step was not written."""
-        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
-            self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
-
-
-def _is_between_steps(trainer: Trainer) -> bool:
-    """Return whether a batch ends an optimizer step, and neither validation nor epoch's end follow.
-
-    Only then does a run that goes on from here leave nothing out.
-    """
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None  # noqa: SLF001
-    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
-    return not (trainer.is_last_batch or validates or loop._should_accumulate())  # noqa: SLF001
 
 
 class ExportBest(Checkpoint):
@@ -292,7 +124,7 @@ class StopOnSignal(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after a whole optimizer step, but not before its validation."""
-        if _is_between_steps(trainer):
+        if is_between_steps(trainer):
             self._obey(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

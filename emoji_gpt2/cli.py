@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.allocator import reuse_freed_memory
-from emoji_gpt2.callbacks import BestCheckpoint
+from emoji_gpt2.checkpoints import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.hub import PushToHub

@@ -37,7 +37,7 @@ def fine_tune_gpt2(
     from lightning.pytorch import Trainer, seed_everything
 
     from emoji_gpt2.allocator import reuse_freed_memory
-    from emoji_gpt2.callbacks import BestCheckpoint
+    from emoji_gpt2.checkpoints import BestCheckpoint
     from emoji_gpt2.data import EmojiDataModule
     from emoji_gpt2.export import MODEL
     from emoji_gpt2.hub import PushToHub

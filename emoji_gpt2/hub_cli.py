@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from emoji_gpt2.callbacks import LAST
+from emoji_gpt2.checkpoints import LAST
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import (

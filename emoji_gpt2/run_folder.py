@@ -12,7 +12,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
-from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint, StopOnSignal
+from emoji_gpt2.callbacks import ExportBest, StopOnSignal
+from emoji_gpt2.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.errors import MissingFileError, UserError
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import checkpoint_from_hub

@@ -17,8 +17,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from emoji_gpt2.adapters import merged
-from emoji_gpt2.callbacks import LAST, ExportBest, LastCheckpoint
+from emoji_gpt2.callbacks import ExportBest
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.checkpoints import LAST, LastCheckpoint
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.uploads import Stamp

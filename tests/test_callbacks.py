@@ -10,8 +10,9 @@ import pytest
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 
-from emoji_gpt2.callbacks import BestCheckpoint, LastCheckpoint, StopOnSignal
+from emoji_gpt2.callbacks import StopOnSignal
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.checkpoints import BestCheckpoint, LastCheckpoint
 
 
 def handlers_after_start() -> tuple[Any, Any]:

@@ -65,6 +65,7 @@ LAYERS = {
     "resume": 0,
     "metrics_file": 0,
     "checkpoint_io": 0,
+    "checkpoints": 1,
     "run_folder": 14,
     "snapshots": 14,
     "hub": 15,

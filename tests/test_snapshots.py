@@ -10,8 +10,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from emoji_gpt2.callbacks import BestCheckpoint, ExportBest, LastCheckpoint
+from emoji_gpt2.callbacks import ExportBest
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.snapshots import (
     checkpoints_to_push,
     exported_folder,
