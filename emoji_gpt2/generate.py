@@ -2,7 +2,7 @@
 
     generator = EmojiGenerator.from_pretrained("checkpoints/quickstart/model")  # or .ckpt, Hub id
     generator.rank(["pizza"], top_k=3)              # [[("🍕", 0.93), ("🫓", 0.01), ("🧀", 0.01)]]
-    generator.generate(["pizza"], max_emoji=3)      # ["🍕"]
+    generator.generate(["pizza"], max_emoji=3)      # ["🍕"], for that is where the model ends
 
 On the command line: ``python -m emoji_gpt2.generate "I love pizza" --model DIR``.
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 
+from emoji_gpt2.answers import Answers
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import checkpoint_from_hub
@@ -55,6 +56,9 @@ class EmojiGenerator:
         self.tokenizer = tokenizer
         self.table = EmojiTable.builtin()
         self._emoji = list(self.table)
+        number = {emoji: 1 + place for place, emoji in enumerate(self._emoji)}
+        untoned = [0, *(number[self.table.base(emoji)] for emoji in self._emoji)]
+        self._untoned = torch.tensor(untoned, device=self.device)
         ids = candidate_tokens(tokenizer)
         self._candidate_ids = torch.tensor(ids, device=self.device)
         # GPT-2's end of text is its last token and the emoji come next: then their rows of the
@@ -144,8 +148,9 @@ class EmojiGenerator:
         skin_tone: str | None = None,
         batch_size: int = 64,
         repeat: bool = False,
+        min_emoji: int = 1,
     ) -> list[str]:
-        """Return each text's emoji, joined: at least one, until the model ends or ``max_emoji``.
+        """Return each text's emoji, joined: until the model ends or ``max_emoji``.
 
         Args:
             texts: Any number of texts.
@@ -159,11 +164,19 @@ class EmojiGenerator:
             batch_size: Texts of one forward pass.
             repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
                 of several emoji by people did.
+            min_emoji: Emoji of an answer at least: where the model ends before, the likeliest other
+                first emoji follow. A model trained on single emoji ends after one.
 
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.
         """
         check("--max_emoji", max_emoji, fine=max_emoji >= 1, wanted="at least 1")
+        check(
+            "--min_emoji",
+            min_emoji,
+            fine=1 <= min_emoji <= max_emoji,
+            wanted=f"1 to --max_emoji, which is {max_emoji}",
+        )
         check("--temperature", temperature, fine=temperature >= 0, wanted="0 or more")
         check("--top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
         check("--top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
@@ -177,7 +190,10 @@ class EmojiGenerator:
         choose = Chooser(temperature, top_k, top_p, seed, self.device)
         answers: dict[int, list[str]] = {}
         for numbers, prompts in self._batches(texts, batch_size, reserve=max_emoji):
-            found = self._generate(prompts, max_emoji, choose, repeat)
+            grown = Answers(choose, len(prompts), self._untoned, repeat=repeat)
+            self._grow(grown, prompts, max_emoji)
+            grown.fill_up(min_emoji)
+            found = [[self._emoji[number - 1] for number in answer] for answer in grown.numbers]
             answers.update(zip(numbers, found, strict=True))
         ordered = [answers[number] for number in range(len(texts))]
         if skin_tone:
@@ -187,22 +203,15 @@ class EmojiGenerator:
         return ["".join(answer) for answer in ordered]
 
     @torch.inference_mode()
-    def _generate(
-        self, prompts: list[list[int]], max_emoji: int, choose: Chooser, repeat: bool
-    ) -> list[list[str]]:
+    def _grow(self, answers: Answers, prompts: list[list[int]], max_emoji: int) -> None:
+        """Let the model add to the answers until it has ended all, or they have ``max_emoji``."""
         if max_emoji == 1:  # as in ranking: nothing to keep for a second pass
-            logits_BV = self._first_logits(prompts)
-            logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
-            return [[self._emoji[number - 1]] for number in choose(logits_BV).tolist()]
+            answers.add(self._first_logits(prompts))
+            return
         ids_BT, mask_BT = self._left_padded(prompts)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-        answers: list[list[str]] = [[] for _ in prompts]
-        running_B = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
-        used_BV = torch.zeros(
-            len(prompts), len(self._candidate_ids), dtype=torch.bool, device=self.device
-        )
         cache = DynamicCache(config=self.model.config)
-        for step in range(max_emoji):
+        for _ in range(max_emoji):
             out = self.model.transformer(
                 input_ids=ids_BT,
                 attention_mask=mask_BT,
@@ -210,24 +219,12 @@ class EmojiGenerator:
                 use_cache=True,
                 **{_CACHE: cache},
             )
-            logits_BV = self._candidate_logits(out.last_hidden_state[:, -1])
-            if step == 0:
-                logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
-            if not repeat:
-                logits_BV[used_BV] = -torch.inf
-            chosen_B = choose(logits_BV)
-            used_BV.scatter_(1, chosen_B[:, None], value=True)
-            running_B &= chosen_B != 0
-            numbers = torch.where(running_B, chosen_B, 0).tolist()
-            for answer, number in zip(answers, numbers, strict=True):
-                if number:
-                    answer.append(self._emoji[number - 1])
-            if not any(numbers):
-                break
+            chosen_B = answers.add(self._candidate_logits(out.last_hidden_state[:, -1]))
+            if answers.ended:
+                return
             ids_BT = self._candidate_ids[chosen_B][:, None]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
             positions_BT = positions_BT[:, -1:] + 1
-        return answers
 
     @torch.inference_mode()
     def _first_logits(self, prompts: list[list[int]]) -> Tensor:

@@ -48,6 +48,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--model", help=f"folder, .ckpt or Hub id (default: {shown}, the first that is there)")
     add("--top_k", type=int, default=5, help="emoji to show with probabilities (default: 5)")
     add("--max_emoji", type=int, default=1, help="generate a sequence of up to this many emoji")
+    add("--min_emoji", type=int, default=1, help="fill up a sequence to this many emoji")
     add("--repeat", action="store_true", help="a sequence may hold an emoji more than once")
     add("--temperature", type=float, default=0.0, help="0 (default) takes the likeliest emoji")
     add("--top_p", type=float, help="sample from the likeliest with this total probability")
@@ -131,7 +132,7 @@ def _answers(
     if options.skin_tone:
         tone = generator.table.with_tone
         ranked = [[(tone(e, options.skin_tone), p) for e, p in best] for best in ranked]
-    if options.max_emoji == 1 and not options.temperature:
+    if options.max_emoji == options.min_emoji == 1 and not options.temperature:
         emoji = [best[0][0] for best in ranked]
     else:
         emoji = generator.generate(
@@ -143,6 +144,7 @@ def _answers(
             skin_tone=options.skin_tone,
             batch_size=options.batch_size,
             repeat=options.repeat,
+            min_emoji=options.min_emoji,
         )
     return list(zip(texts, emoji, ranked, strict=True))
 

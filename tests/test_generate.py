@@ -236,6 +236,62 @@ def test_an_answer_is_never_empty(trained_run: Path) -> None:
         assert answer in EMOJI
 
 
+def test_answers_are_filled_up_with_the_best_other_first_emoji(
+    generator: EmojiGenerator, plain: Plain
+) -> None:
+    """By hand: what the model gives until it ends, then its ranking without what is there."""
+    table, short = generator.table, 0
+    wanted = []
+    for text in TEXTS:
+        answer = table.split(plain.greedy(text, 5))
+        short += len(answer) < 4
+        for number in plain.logits(text)[1:].argsort(descending=True).tolist():
+            if len(answer) < 4 and table.base(EMOJI[number]) not in map(table.base, answer):
+                answer.append(EMOJI[number])
+        wanted.append("".join(answer))
+    assert short
+    for size in (1, 64):
+        found = generator.generate(TEXTS, max_emoji=5, min_emoji=4, batch_size=size)
+        assert found == wanted
+    alone = generator.generate(["pizza"], max_emoji=5, min_emoji=4)
+    assert alone == wanted[:1], "whatever else is in the batch"
+
+
+def test_only_answers_that_are_too_short_are_filled_up(
+    generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, toned, smile = (EMOJI.index(one) + 1 for one in ("👍", "👍🏽", "😀"))
+    grown = [[hand, 5, 6], [0, 7, 0], [9, 8, 9], [9, 0, 9]]  # 1, 3 and 1 emoji
+    asked: list[Tensor] = []
+
+    class Fills(EndsAfter):
+        def __call__(self, logits_BV: Tensor) -> Tensor:
+            asked.append(logits_BV)
+            return super().__call__(logits_BV)
+
+    fill = [[smile, 9, 10], [12, 9, 11]]
+    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: Fills(grown + fill))
+    answers = generator.generate(["a", "b", "c"], max_emoji=4, min_emoji=3)
+    wanted = [[hand, smile, 12], [5, 7, 8], [6, 10, 11]]
+    assert answers == ["".join(EMOJI[n - 1] for n in numbers) for numbers in wanted]
+    for there, logits_BV in zip(([hand], [hand, smile]), asked[4:], strict=True):
+        gone = logits_BV[0].isneginf().nonzero().flatten().tolist()
+        assert toned in gone, "another tone is no other emoji"
+        untoned = {generator.table.base(EMOJI[n - 1]) for n in there}
+        assert gone == [
+            0,
+            *(n + 1 for n, e in enumerate(EMOJI) if generator.table.base(e) in untoned),
+        ]
+
+
+def test_sampled_answers_are_filled_up_too(generator: EmojiGenerator) -> None:
+    options = {"max_emoji": 3, "min_emoji": 3, "temperature": 1.0}
+    for repeat in (False, True):
+        answers = generator.generate(["pizza"] * 40, **options, repeat=repeat, seed=0)
+        assert {len(generator.table.split(answer)) for answer in answers} == {3}
+        assert len({*answers}) > 30
+
+
 def test_a_seed_makes_sampling_repeatable(generator: EmojiGenerator) -> None:
     def sample(seed: int | None) -> list[str]:
         return generator.generate(TEXTS, max_emoji=4, temperature=1.0, seed=seed)
@@ -407,6 +463,8 @@ def test_any_text_is_answered_or_refused(generator: EmojiGenerator, text: str) -
 OUT_OF_RANGE: list[tuple[str, dict[str, object]]] = [
     ("max_emoji", {"max_emoji": 0}),
     ("max_emoji", {"max_emoji": 5000}),
+    ("min_emoji", {"min_emoji": 0}),
+    ("min_emoji", {"max_emoji": 2, "min_emoji": 3}),
     ("temperature", {"temperature": -1.0}),
     ("temperature", {"temperature": float("nan")}),
     ("top_p", {"temperature": 1.0, "top_p": 0.0}),
@@ -542,6 +600,8 @@ def test_several_texts_print_a_line_each(command: Generate, generator: EmojiGene
     answer = command("pizza", "--max_emoji", "3", "--temperature", "1", "--seed", "5")
     (sampled,) = generator.generate(["pizza"], max_emoji=3, temperature=1.0, seed=5)
     assert answer.out == f"{sampled}\tpizza\n"
+    answer = command("pizza", "--max_emoji", "4", "--min_emoji", "4")
+    assert answer.out == f"{generator.generate(['pizza'], max_emoji=4, min_emoji=4)[0]}\tpizza\n"
 
 
 def test_standard_input(command: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -625,6 +685,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "an abbreviation": (["pizza", "--max", "3"], "--max"),
     "an unknown flag": (["pizza", "--emoji", "3"], "--emoji"),
     "a wrong type": (["pizza", "--top_k", "many"], "--top_k"),
+    "more than at most": (
+        ["pizza", "--min_emoji", "2"],
+        "--min_emoji: got 2, wanted 1 to --max_emoji",
+    ),
     "a wrong tone": (["pizza", "--skin_tone", "purple"], "--skin_tone"),
     "no top_k": (["pizza", "--top_k", "0"], "--top_k: got 0"),
     "no batch": (["pizza", "--batch_size", "0"], "--batch_size: got 0"),

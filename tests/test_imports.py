@@ -22,6 +22,7 @@ LAYERS = {
     "resources": 0,
     "loss": 0,
     "sampling": 0,
+    "answers": 1,
     "optim": 0,
     "dropout": 0,
     "store": 0,

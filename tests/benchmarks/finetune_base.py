@@ -14,7 +14,9 @@ import csv
 import statistics
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer, seed_everything
@@ -27,6 +29,30 @@ ANSWER = 3
 """Emoji of an answer that set-F1 looks at."""
 SCRATCH = {"n_layer": 3, "n_embd": 160, "n_head": 4, "n_positions": 128}
 Row = tuple[str, list[str]]
+
+
+def read_rows(path: str) -> list[Row]:
+    """Return the distinct texts of a table, each with its distinct emoji, tones dropped."""
+    table = EmojiTable.builtin()
+    source = open_source(path, cache_dir=Path(".cache"))
+    rows = {
+        text: list(dict.fromkeys(table.base(e) for e in table.split(cell)))
+        for chunk in source.chunks()
+        for text, cell in zip(chunk.texts, chunk.emoji or [], strict=True)
+    }
+    return [(text, emoji) for text, emoji in rows.items() if emoji]
+
+
+def split(rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:
+    """Return 80 % of the rows to train on and the rest to test on."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    cut = int(0.8 * len(rows))
+    return [rows[i] for i in order[:cut]], [rows[i] for i in order[cut:]]
+
+
+def one_row_per_emoji(rows: list[Row]) -> list[tuple[str, str]]:
+    """Return each text with each of its emoji."""
+    return [(text, one) for text, emoji in rows for one in emoji]
 
 
 def scores(ranked: list[list[str]], rows: list[Row]) -> dict[str, float]:
@@ -54,24 +80,28 @@ def lexical_ranking(matcher: LexicalMatcher, emoji: list[str], rows: list[Row]) 
     ]
 
 
-def trained(pretrained: str | None, rows: list[Row], epochs: int, seed: int) -> EmojiGenerator:
-    """Train on rows, one training row per text and emoji, and return the model."""
+def trained(
+    pretrained: str | None,
+    rows: Iterable[tuple[str, str]],
+    seed: int,
+    *,
+    kind: type[EmojiGPT2] = EmojiGPT2,
+    **until: Any,
+) -> EmojiGenerator:
+    """Train on texts and cells of emoji ``until`` max_epochs or max_steps; return the model."""
     seed_everything(seed, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["text", "emoji"])
-            writer.writerows((text, one) for text, emoji in rows for one in emoji)
+            writer.writerows([("text", "emoji"), *rows])
         data = EmojiDataModule(
             str(path), batch_size=64, seed=seed, val_fraction=0.0, test_fraction=0.0,
             tokenizer=pretrained, cache_dir=folder,
         )  # fmt: skip
-        model = EmojiGPT2(
-            pretrained, None if pretrained else SCRATCH, dropout=0.1, learning_rate=5e-4
-        )
+        model = kind(pretrained, None if pretrained else SCRATCH, dropout=0.1, learning_rate=5e-4)
         trainer = Trainer(
-            max_epochs=epochs, accelerator="cpu", devices=1, logger=False,
+            **until, accelerator="cpu", devices=1, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             gradient_clip_val=1.0, use_distributed_sampler=False, limit_val_batches=0,
         )  # fmt: skip
@@ -83,9 +113,7 @@ def one_seed(
     rows: list[Row], options: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, float]]:
     """Split, train and measure everything once."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    cut = int(0.8 * len(rows))
-    train, test = ([rows[i] for i in part] for part in (order[:cut], order[cut:]))
+    train, test = split(rows, seed)
     table = EmojiTable.builtin()
     frequent = Counter(e for _, emoji in train for e in emoji).most_common(5)
     found = {"most frequent": scores([[e for e, _ in frequent]] * len(test), test)}
@@ -98,7 +126,8 @@ def one_seed(
         ("from random weights", None, options.scratch_epochs),
         ("from the base", options.base, options.epochs),
     ):
-        found[name] = scores(model_ranking(trained(start, train, epochs, seed), test), test)
+        model = trained(start, one_row_per_emoji(train), seed, max_epochs=epochs)
+        found[name] = scores(model_ranking(model, test), test)
     return found
 
 
@@ -111,16 +140,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--scratch_epochs", type=int, default=15)
     options = parser.parse_args()
-    table = EmojiTable.builtin()
-    source = open_source(options.data, cache_dir=Path(".cache"))
-    rows = {
-        text: list(dict.fromkeys(table.base(e) for e in table.split(cell)))
-        for chunk in source.chunks()
-        for text, cell in zip(chunk.texts, chunk.emoji or [], strict=True)
-    }
-    usable = [(text, emoji) for text, emoji in rows.items() if emoji]
-    runs = [one_seed(usable, options, seed) for seed in range(options.seeds)]
-    print(f"{len(usable):,} texts, {options.seeds} seeds; mean ± standard deviation\n")
+    rows = read_rows(options.data)
+    runs = [one_seed(rows, options, seed) for seed in range(options.seeds)]
+    print(f"{len(rows):,} texts, {options.seeds} seeds; mean ± standard deviation\n")
     print("| | hit@1 | hit@5 | set-F1 |\n| --- | --- | --- | --- |")
     for name in runs[0]:
         cells = []
