@@ -283,7 +283,11 @@ def _cached_generator(name: str, changed: float) -> EmojiGenerator:  # noqa: ARG
 
 
 def generate_emoji(
-    text: str, model_path: str = "./results", max_emoji: int = 1, skin_tone: str | None = None
+    text: str,
+    model_path: str = "./results",
+    max_emoji: int = 1,
+    skin_tone: str | None = None,
+    min_emoji: int = 1,
 ) -> str:
     """Return the emoji for one text; the model stays loaded for the next.
 
@@ -292,13 +296,16 @@ def generate_emoji(
         model_path: What ``EmojiGenerator.from_pretrained`` takes.
         max_emoji: Emoji of the answer at most.
         skin_tone: For emoji that carry one.
+        min_emoji: Emoji of the answer at least.
     """
     path = Path(model_path).expanduser()
     files = [path] if path.is_file() else [*path.glob("*.safetensors")]
     files += path.glob(f"{MODEL}/*.safetensors")
     changed = max((file.stat().st_mtime for file in files), default=0.0)
     generator = _cached_generator(model_path, changed)
-    return generator.generate([text], max_emoji=max_emoji, skin_tone=skin_tone)[0]
+    return generator.generate(
+        [text], max_emoji=max_emoji, skin_tone=skin_tone, min_emoji=min_emoji
+    )[0]
 
 
 if __name__ == "__main__":

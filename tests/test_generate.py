@@ -497,6 +497,8 @@ def test_generate_emoji(generator: EmojiGenerator, trained_run: Path) -> None:
         assert generate_emoji("pizza", path) == generator.generate(["pizza"])[0]
         answer = generate_emoji("pizza", path, max_emoji=3)
         assert answer == generator.generate(["pizza"], max_emoji=3)[0]
+        answer = generate_emoji("pizza", path, max_emoji=3, min_emoji=3)
+        assert answer == generator.generate(["pizza"], max_emoji=3, min_emoji=3)[0]
     with pytest.raises(UserError, match="text 1"):
         generate_emoji(" ", str(trained_run))
 

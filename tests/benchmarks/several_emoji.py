@@ -5,7 +5,8 @@
 
 The base is fine-tuned on 80 % of a table, split by text: with a row per text and emoji, a row per
 text with its emoji in the order given, and the same as a set (``AnyOrder``); then in a random order
-instead of the one given. Optimizer steps are equal, of 64 rows. All is measured on the other texts,
+instead of the one given. Optimizer steps are equal, of 64 rows; ``--steps`` without a number trains
+nothing and measures the model given by ``--base``. All is measured on the other texts,
 skin tones dropped: mean and standard deviation over the seeds, each of which is another split.
 
 hit@1, hit@5 and set-F1 are of the ranking, the last of its first 3 emoji. "generated" are answers
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--base", default="checkpoints/base")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, nargs="+", default=[300, 800])
+    parser.add_argument("--steps", type=int, nargs="*", default=[300, 800])
     options = parser.parse_args()
     rows = read_rows(options.data)
     print(
@@ -142,7 +143,7 @@ def main() -> None:
     print(f"| | steps | {' | '.join(METRICS)} |\n|{' --- |' * (2 + len(METRICS))}", flush=True)
     base = EmojiGenerator.from_pretrained(options.base)
     splits = [split(rows, seed) for seed in range(options.seeds)]
-    show("the base as it ships", 0, [measured(base, test) for _, test in splits])
+    show("before training", 0, [measured(base, test) for _, test in splits])
     for steps in options.steps:
         for way, (table, kind) in WAYS.items():
             runs = []
