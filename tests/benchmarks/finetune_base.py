@@ -12,6 +12,7 @@ and the base without fine-tuning.
 import argparse
 import csv
 import statistics
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -119,7 +120,10 @@ def main() -> None:
         for text, cell in zip(chunk.texts, chunk.emoji or [], strict=True)
     }
     usable = [(text, emoji) for text, emoji in rows.items() if emoji]
-    runs = [one_seed(usable, options, seed) for seed in range(options.seeds)]
+    runs = []
+    for seed in range(options.seeds):
+        runs.append(one_seed(usable, options, seed))
+        print(f"seed {seed}: {runs[-1]}", file=sys.stderr, flush=True)
     print(f"{len(usable):,} texts, {options.seeds} seeds; mean ± standard deviation\n")
     print("| | hit@1 | hit@5 | set-F1 |\n| --- | --- | --- | --- |")
     for name in runs[0]:
