@@ -12,6 +12,7 @@ and the base without fine-tuning.
 import argparse
 import csv
 import statistics
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -141,7 +142,10 @@ def main() -> None:
     parser.add_argument("--scratch_epochs", type=int, default=15)
     options = parser.parse_args()
     rows = read_rows(options.data)
-    runs = [one_seed(rows, options, seed) for seed in range(options.seeds)]
+    runs = []
+    for seed in range(options.seeds):
+        runs.append(one_seed(rows, options, seed))
+        print(f"seed {seed}: {runs[-1]}", file=sys.stderr, flush=True)
     print(f"{len(rows):,} texts, {options.seeds} seeds; mean ± standard deviation\n")
     print("| | hit@1 | hit@5 | set-F1 |\n| --- | --- | --- | --- |")
     for name in runs[0]:
