@@ -42,8 +42,8 @@ from emoji_gpt2.store import Split
 from emoji_gpt2.tokenizer import decode_text, token_ids
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-STEPS = 1137
-"""Optimizer steps of the quickstart."""
+STEPS_OF_A_PASS = 379
+"""Optimizer steps of the quickstart over its training rows."""
 Array = np.ndarray
 made_up_examples = PhraseMaker.examples
 evidence = PhraseMaker._evidence
@@ -71,9 +71,14 @@ def uniform_evidence(maker: PhraseMaker, ranks: Mapping[str, int], total: float)
         return evidence(maker, dict.fromkeys(ranks, rank), total)
 
 
-def drawn_answers(maker: PhraseMaker, count: int, seed: int) -> Iterator[Example]:
-    """Yield the texts with the one answer that was drawn."""
-    return (one._replace(shares=()) for one in made_up_examples(maker, count, seed))
+def drawn_answers() -> Any:
+    """Make up the texts with the one answer that was drawn."""
+    examples = PhraseMaker.examples  # of the run's seed
+
+    def drawn(maker: PhraseMaker, count: int, seed: int) -> Iterator[Example]:
+        return (one._replace(shares=()) for one in examples(maker, count, seed))
+
+    return patch.object(PhraseMaker, "examples", drawn)
 
 
 def random_rows(model: Any, tokenizer: Any, new_tokens: Sequence[str], held_out: Any) -> None:
@@ -104,7 +109,7 @@ WITHOUT: dict[str, Callable[[], list[Any]]] = {
     "no_fillers": lambda: constants(MAX_FILLERS=0),
     "no_rarity": lambda: [patch.object(PhraseMaker, "_evidence", uniform_evidence)],
     "no_prior": lambda: constants(MANY_KEYWORDS=0.0, EARLY=0.0),
-    "no_soft_targets": lambda: [patch.object(PhraseMaker, "examples", drawn_answers)],
+    "no_soft_targets": lambda: [drawn_answers()],
     "no_embedding_start": lambda: [patch.object(module, "add_embeddings", random_rows)],
     "no_bag_of_words": lambda: [patch.object(module, "start_as_bag_of_words", lambda _model: None)],
     "no_dropout": list,
@@ -177,17 +182,16 @@ def hits(ranker: Ranker, tasks: Mapping[str, Task]) -> dict[str, list[float]]:
 
 
 def one_run(
-    without: str, seed: int, sentences: References, precision: str, export: Path | None
+    without: str, seed: int, sentences: References, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Train and measure; the numbers by task."""
     config = yaml.safe_load(CONFIG.read_text("utf-8"))
-    options = {
-        "data": config["data"] | ({"made_up_texts": 0} if without == "no_made_up" else {}),
-        "model": config["model"] | ({"dropout": 0.0} if without == "no_dropout" else {}),
-        "trainer": config["trainer"]
-        | {"precision": precision}
-        | ({"max_epochs": -1, "max_steps": STEPS} if without == "no_made_up" else {}),
-    }
+    config["trainer"] |= {"precision": options.precision, "max_epochs": options.epochs}
+    if without == "no_made_up":
+        config["data"]["made_up_texts"] = 0
+        config["trainer"] |= {"max_epochs": -1, "max_steps": STEPS_OF_A_PASS * options.epochs}
+    if without == "no_dropout":
+        config["model"]["dropout"] = 0.0
     table = EmojiTable.builtin()
     begin, begin_cpu = time.perf_counter(), time.process_time()
     with ExitStack() as stack:
@@ -197,13 +201,13 @@ def one_run(
         for change in WITHOUT[without]():
             stack.enter_context(change)
         seed_everything(seed, verbose=False)
-        data = EmojiDataModule(**options["data"], seed=seed, cache_dir=folder)
+        data = EmojiDataModule(**config["data"], seed=seed, cache_dir=folder)
         data.prepare_data()
         data.setup("fit")
         leave_out_rows(data, without)
-        model = EmojiGPT2(**options["model"])
+        model = EmojiGPT2(**config["model"])
         trainer = Trainer(
-            **options["trainer"], logger=False, enable_checkpointing=False, limit_val_batches=0,
+            **config["trainer"], logger=False, enable_checkpointing=False, limit_val_batches=0,
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
         trainer.fit(model, datamodule=data)
@@ -214,15 +218,16 @@ def one_run(
             "keywords": Task(held_out_keywords(data), table),
         }
         generator = EmojiGenerator(model.model, model.tokenizer)
-        if export:
-            save_transformers_folder(model.model, model.tokenizer, export)
+        if options.export:
+            save_transformers_folder(model.model, model.tokenizer, options.export)
         untoned = [emoji for emoji in table if not table.tones(emoji)]
         ranks = word_ranks(data.tokenizer.get_vocab())
         maker = PhraseMaker(table, untoned, ranks, data.held_out_texts)
         return {
             "without": without,
             "seed": seed,
-            "precision": precision,
+            "precision": options.precision,
+            "epochs": options.epochs,
             "model": hits(ModelRanker(generator, without, 256), tasks),
             "posterior": hits(PosteriorRanker(maker, table), tasks),
             "texts": {name: len(task.references.texts) for name, task in tasks.items()},
@@ -243,6 +248,7 @@ def main() -> None:
         default="32-true",
         help="Lightning's; bf16-mixed takes half the time on processors with instructions for it",
     )
+    parser.add_argument("--epochs", type=int, default=3, help="passes over the training rows")
     parser.add_argument("--export", type=Path, help="folder for the model of the last run")
     parser.add_argument("runs", nargs="+", help=f"WITHOUT:SEED, of {', '.join(WITHOUT)}")
     options = parser.parse_args()
@@ -252,7 +258,7 @@ def main() -> None:
     sentences = read_references(options.data, default_cache_dir())
     for run in options.runs:
         without, seed = run.split(":")
-        found = one_run(without, int(seed), sentences, options.precision, options.export)
+        found = one_run(without, int(seed), sentences, options)
         with options.output.open("a", encoding="utf-8") as file:
             print(json.dumps(found), file=file)
         print(json.dumps(found), flush=True)
