@@ -38,7 +38,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--data", required=True, help="table of texts and emoji; 'names': the built-in names")
     add("--train_data", help="what the model was trained on, for the most frequent emoji")
     add("--candidates", help="only these emoji may be answered, such as 😂❤️😍")
-    add("--max_emoji", type=int, help="emoji of a generated answer at most (default: 5)")
+    add(
+        "--max_emoji",
+        type=int,
+        help="emoji of a generated answer at most (default: as the data, up to 5)",
+    )
     add("--semantic_model", help="sentence-transformers model for a third baseline")
     add("--text_column", help="the column of texts (default: found by name)")
     add("--emoji_column", help="the column of emoji (default: found by name)")

@@ -87,12 +87,12 @@ def evaluate(
             many of the texts are among it. None counts the emoji of ``data`` itself.
         candidates: The emoji that may be answered, probabilities renormalised over them; None is
             all. Nothing is generated then.
-        max_emoji: Emoji that a generated answer has at most; None is 5, or 1 where no right answer
-            has more.
+        max_emoji: Emoji that a generated answer has at most; None is as many as the longest right
+            answer has, but 5 at most.
         semantic_model: A sentence-transformers model for a third baseline.
-        text_column: The column of texts; None finds it by name.
-        emoji_column: The column of emoji; None finds it by name.
-        encoding: Of a text file.
+        text_column: The column of texts, in ``train_data``, too; None finds it by name.
+        emoji_column: The column of emoji, likewise.
+        encoding: Of a text file, likewise.
         batch_size: Texts of one forward pass.
         resamples: Of the bootstrap; 0 gives no intervals.
         seed: Of the bootstrap.
@@ -103,6 +103,7 @@ def evaluate(
     """
     check("--resamples", resamples, fine=resamples >= 0, wanted="0 or more")
     check("--batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
+    check("--seed", seed, fine=seed >= 0, wanted="0 or more")
     check("--max_emoji", max_emoji, fine=max_emoji is None or max_emoji >= 1, wanted="at least 1")
     if candidates is not None and max_emoji is not None:
         raise UserError("--max_emoji: got it with --candidates, wanted one of the two; drop one")
