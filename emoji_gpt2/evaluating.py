@@ -205,6 +205,11 @@ def _system(
 
 def _notes(references: References, training: References | None, length: int | None) -> list[str]:
     notes = [references.summary()]
+    if several := references.with_several():
+        notes.append(
+            f"No accuracy and macro-F1, which need one right emoji a text: {several:,} of "
+            f"{len(references.texts):,} texts have several"
+        )
     if training is not None:
         seen = len(set(training.texts) & set(references.texts))
         notes.append(f"Training data: {training.summary()}")

@@ -47,7 +47,11 @@ class References:
 
     def single_label(self) -> bool:
         """Return whether every text has one right emoji, as in classification."""
-        return all(len(set(emoji_of(answers))) == 1 for answers in self.answers)
+        return not self.with_several()
+
+    def with_several(self) -> int:
+        """Return how many texts have several right emoji."""
+        return sum(len(set(emoji_of(answers))) > 1 for answers in self.answers)
 
     def longest(self) -> int:
         """Return how many emoji the longest answer has."""

@@ -109,6 +109,8 @@ def test_the_scores_are_those_of_a_plain_loop(
 def test_what_is_said_of_the_rows(evaluation: Evaluation) -> None:
     assert evaluation.texts == 5
     assert "6 rows read, 5 distinct texts with 6 answers" in evaluation.notes[0]
+    assert "of 5 texts have several" in evaluation.notes[1]
+    assert "macro_f1" not in evaluation.metrics
     assert "for want of --train_data" in evaluation.systems["most frequent"].note
     assert evaluation.groups["Food & Drink"]["texts"] == 2
     assert sum(b.texts for b in evaluation.calibration) == 5
