@@ -186,11 +186,18 @@ class Evaluation:
 
 
 def output_files(folder: Path) -> list[Path]:
-    """Return the files that an evaluation is saved to.
+    """Make the folder and return the files that an evaluation is saved to.
 
     Raises:
-        UserError: one of them exists.
+        UserError: one of them exists, or the folder cannot be made.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output_dir: got {str(folder)!r}, wanted a folder that can be written "
+            f"({error.strerror}); name another"
+        ) from error
     ends = (".json", ".md", ".png") if can_plot() else (".json", ".md")
     files = [folder / f"{STEM}{end}" for end in ends]
     for file in files:

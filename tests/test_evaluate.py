@@ -342,6 +342,8 @@ def test_mistakes_are_one_line(
     line = refused(capsys, *model, "--data", small_csv, "--candidates", "🍕😀", "--max_emoji", "2")
     assert "--max_emoji: got it with --candidates" in line
     assert "--seed: got -1" in refused(capsys, *model, "--data", small_csv, "--seed", "-1")
+    line = refused(capsys, *model, "--data", small_csv, "--output_dir", small_csv / "below")
+    assert "--output_dir: got" in line
     (tmp_path / "evaluation.md").touch()
     assert "--output_dir" in refused(capsys, *model, "--data", small_csv, "--output_dir", tmp_path)
 
