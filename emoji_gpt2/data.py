@@ -85,7 +85,7 @@ class EmojiDataModule(LightningDataModule):
     def __init__(
         self,
         path: str | None = None,
-        batch_size: int = 64,
+        batch_size: int = 256,
         max_length: int = 128,
         skin_tones: SkinTones = "keep",
         val_path: str | None = None,

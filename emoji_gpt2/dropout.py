@@ -28,7 +28,7 @@ class FastDropout(nn.Dropout):
         numbers.random_(torch.iinfo(torch.int64).min, None)
         bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
         kept = bits >= torch.iinfo(torch.int16).min + dropped
-        return input * kept * (LEVELS / (LEVELS - dropped))
+        return input * kept.to(input.dtype).mul_(LEVELS / (LEVELS - dropped))
 
 
 def use_fast_dropout(model: nn.Module) -> None:

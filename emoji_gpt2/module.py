@@ -89,7 +89,7 @@ class EmojiGPT2(LightningModule):
         dropout: float | None = None,
         learning_rate: float = 3e-4,
         weight_decay: float = 0.01,
-        warmup_steps: int = 100,
+        warmup_steps: int = 20,
         freeze_layers: int = 0,
         lora_rank: int = 0,
         lora_alpha: int | None = None,
