@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_growth --folder /tmp/bench
 
 Tables of ``--rows`` rows (``make_table.py``) are trained on by a small GPT-2 (2 layers, width 256),
-so that what is not matrix products weighs more than with GPT-2 itself: ``ours-bf16-128`` of
+so that what is not matrix products weighs more than with GPT-2 itself: ``ours-bf16-32`` of
 ``contenders.py``, a process each, in turn, ``--rounds`` times. A table's first process prepares
 it and does not count. Printed are rows/s and their ratio to the first table's of the same round.
 """
@@ -23,7 +23,7 @@ SMALL = {"n_layer": 2, "n_embd": 256, "n_head": 4, "n_positions": 128}
 
 def rows_per_second(table: Path, steps: int) -> float:
     """Train ``steps`` steps in a process of its own and return the speed."""
-    command = [sys.executable, "-m", "tests.benchmarks.contenders", "ours-bf16-128"]
+    command = [sys.executable, "-m", "tests.benchmarks.contenders", "ours-bf16-32"]
     command += ["--rows", str(table), "--steps", str(steps), "--config", json.dumps(SMALL)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.strip().splitlines()[-1])["rows_per_s"])
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for tables and their caches")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=600)
     args = parser.parse_args()
     print(conditions(), flush=True)
     tables = {rows: args.folder / f"{rows}" / "rows.csv" for rows in args.rows}

@@ -306,8 +306,6 @@ CONTENDERS = {
     "trl-packed-bf16-32": Contender(trl_packed, 32, True, 12),
     "bare-bf16-32": Contender(bare, 32, True, 60),
     "ours-bf16-32": Contender(ours, 32, True, 60),
-    "bare-bf16-128": Contender(bare, 128, True, 28),
-    "ours-bf16-128": Contender(ours, 128, True, 28),
     "bare-bf16-256": Contender(bare, 256, True, 14),
     "ours-bf16-256": Contender(ours, 256, True, 14),
     "hf-bf16-1024": Contender(hf, 1024, True, 20, ("cuda",)),
