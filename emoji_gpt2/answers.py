@@ -61,7 +61,7 @@ class Answers:
         return chosen_B
 
     def fill_up(self, min_emoji: int) -> None:
-        """Give answers that ended before ``min_emoji`` the best other first emoji.
+        """Give answers that ended before ``min_emoji`` other first emoji, chosen as the first.
 
         A model trained on single emoji knows nothing of a second one after the first: its scores
         there are worth less than what else it would have begun with (measured in

@@ -87,8 +87,10 @@ def _best_checkpoint(trainer: Trainer) -> str | None:
 
 
 class StopOnSignal(Checkpoint):
-    """On SIGINT or SIGTERM, finish the optimizer step, write last.ckpt, and exit with 128 + signal.
+    """On SIGINT or SIGTERM, finish the step, write last.ckpt, and exit with 128 + signal.
 
+    An optimizer step that is followed by a validation ends with it, and with the step after it
+    where the epoch goes on.
     A second signal kills at once. On SLURM, SIGTERM is left to Lightning, and SIGUSR1, by which it
     checkpoints and requeues the job, is handed to it after a whole step: in the middle of one, its
     checkpoint would not be exact. Outside the main thread, where Python allows no handlers, nothing
@@ -124,16 +126,18 @@ class StopOnSignal(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after a whole optimizer step, but not before its validation."""
-        if is_between_steps(trainer):
-            self._obey(trainer)
+        if not trainer.fit_loop._should_accumulate():  # noqa: SLF001 - the same on all ranks
+            self._obey(trainer, now=is_between_steps(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after an epoch, which is validated by now."""
-        self._obey(trainer)
+        self._obey(trainer, now=True)
 
-    def _obey(self, trainer: Trainer) -> None:
-        """Stop if any rank was told to."""
-        wish = NOTHING if not self._received else EXIT if self._received in EXITS else REQUEUE
+    def _obey(self, trainer: Trainer, *, now: bool) -> None:
+        """Stop if any rank was told to and may stop now."""
+        wish = NOTHING
+        if self._received and now:
+            wish = EXIT if self._received in EXITS else REQUEUE
         decision = trainer.strategy.reduce(
             torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"
         )
@@ -145,9 +149,10 @@ class StopOnSignal(Checkpoint):
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
-        if not trainer.is_last_batch:
+        connector = trainer._logger_connector  # noqa: SLF001
+        if connector._first_loop_iter is not None:  # noqa: SLF001 - not an epoch's end
             # Lightning would log this step after the hook; without it metrics.csv lacks its row.
-            trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001
+            connector.update_train_step_metrics()
         rank_zero_info(
             f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
             f"{self.path} is written; go on with the same command and --ckpt_path last"

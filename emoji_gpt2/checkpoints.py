@@ -179,4 +179,5 @@ def is_between_steps(trainer: Trainer) -> bool:
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None  # noqa: SLF001
     validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
-    return not (trainer.is_last_batch or validates or loop._should_accumulate())  # noqa: SLF001
+    ends = trainer.is_last_batch or trainer.should_stop or loop.epoch_loop._is_training_done  # noqa: SLF001
+    return not (ends or validates or loop._should_accumulate())  # noqa: SLF001

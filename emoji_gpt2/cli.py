@@ -31,6 +31,7 @@ from emoji_gpt2.checkpoints import BestCheckpoint
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.hub import PushToHub
+from emoji_gpt2.metrics_file import SaveRowCount
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import read_checkpoint
 from emoji_gpt2.run_folder import (
@@ -190,6 +191,8 @@ class EmojiCLI(LightningCLI):
         callbacks: list[Callback] = [WritePredictions(folder / PREDICTIONS)]
         if fitting and config["enable_checkpointing"] is not False:
             callbacks = run_callbacks(folder, self._get(self.config_init, "checkpoint"))
+        elif fitting:
+            callbacks = [SaveRowCount()]
         if fitting:
             callbacks.append(self._get(self.config_init, "hub"))
         try:

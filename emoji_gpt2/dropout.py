@@ -2,10 +2,10 @@
 
     use_fast_dropout(model)        # in place
 
-There PyTorch's own draws one number an element, which costs a tenth of a training step of GPT-2 in
-bfloat16 (``tests/benchmarks/results``). Here an element takes 16 bits of a 64-bit number: the
-probability is exact to 1 / 65,536, and what is kept is scaled by what it then is. On other devices
-it is PyTorch's.
+There PyTorch's own draws one number an element: 6.7 ms forward and backward for [2000, 768] in
+bfloat16 on two cores, 2.1 ms here, 25 times in a step of GPT-2. Here an element takes 16 bits of a
+64-bit number: the probability is exact to 1 / 65,536, and what is kept is scaled to fit
+it. On other devices it is PyTorch's.
 """
 
 import torch
@@ -24,7 +24,8 @@ class FastDropout(nn.Dropout):
         dropped = round(self.p * LEVELS)
         if not self.training or not 0 < dropped < LEVELS or input.device.type != "cpu":
             return super().forward(input)
-        numbers = torch.empty(-(-input.numel() // PER_NUMBER), dtype=torch.int64)
+        size = -(-input.numel() // PER_NUMBER)
+        numbers = torch.empty(size, dtype=torch.int64, device=input.device)
         numbers.random_(torch.iinfo(torch.int64).min, None)
         bits = numbers.view(torch.int16)[: input.numel()].view(input.shape)
         kept = bits >= torch.iinfo(torch.int16).min + dropped

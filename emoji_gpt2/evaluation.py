@@ -6,6 +6,7 @@ evaluation.save(Path("results"))    # evaluation.json, evaluation.md, with matpl
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,6 +194,8 @@ def output_files(folder: Path) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UserError(
             f"--output_dir: got {str(folder)!r}, wanted a folder that can be written "

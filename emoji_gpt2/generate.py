@@ -164,8 +164,8 @@ class EmojiGenerator:
             batch_size: Texts of one forward pass.
             repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
                 of several emoji by people did.
-            min_emoji: Emoji of an answer at least: where the model ends before, the likeliest other
-                first emoji follow. A model trained on single emoji ends after one.
+            min_emoji: Emoji of an answer at least: where the model ends before, others follow,
+                chosen as the first was. A model trained on single emoji ends after one.
 
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.

@@ -2,8 +2,8 @@
 
 Shapes: N supervised positions (the emoji of a row and its end of text), D width, V candidates (all
 emoji and end of text), M answers of all soft targets. A loss is a sum in nats with the count that
-it is a sum over; the mean over an optimizer step is taken in one place,
-``EmojiGPT2.on_before_optimizer_step``.
+it is a sum over; the mean over an optimizer step is taken by ``EmojiGPT2.training_step`` if the
+micro-batch is the whole step, else by ``EmojiGPT2.on_before_optimizer_step``.
 """
 
 import torch

@@ -108,7 +108,8 @@ class SaveRowCount(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the note until the fit begins."""
-        self._stored = checkpoint.get(KEY)
+        if trainer.state.fn == "fit":
+            self._stored = checkpoint.get(KEY)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what was logged after the checkpoint, log what was to come."""
@@ -120,11 +121,16 @@ class SaveRowCount(Callback):
             if logger.experiment.go_back(stored["rows"]) and stored["to_come"]:
                 logger.log_metrics(*stored["to_come"])
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for FSDP, which loads a checkpoint only after the fit has begun."""
+        self.on_fit_start(trainer, pl_module)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Number rows by optimizer steps: going on, Lightning 2.6 may count one step too many."""
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001
+        if pl_module.automatic_optimization:  # else several optimizers may count
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001
 
 
 def _loggers(trainer: Trainer) -> list[RunCSVLogger]:
@@ -147,4 +153,5 @@ def _row_to_come(trainer: Trainer) -> tuple[dict[str, Any], int] | None:
     elif loop._should_accumulate() or not connector.should_update_logs:  # noqa: SLF001
         return None
     metrics = convert_tensors_to_scalars(connector.metrics["log"])
-    return ({**metrics, "epoch": trainer.current_epoch}, step) if metrics else None
+    step = metrics.pop("step", step)
+    return ({"epoch": trainer.current_epoch, **metrics}, step) if metrics else None

@@ -199,7 +199,7 @@ class EmojiGPT2(LightningModule):
         # of its own, as large as the whole embedding.
         ids = torch.cat([ids_BT.flatten(), self.candidate_ids])
         rows = self.model.transformer.wte(ids)
-        embedded_BTD = rows[: ids_BT.numel()].view(*ids_BT.shape, -1)
+        embedded_BTD = rows[: ids_BT.numel()].view(*ids_BT.shape, rows.shape[1])
         hidden_BTD = self.model.transformer(
             inputs_embeds=embedded_BTD, use_cache=False
         ).last_hidden_state
@@ -228,7 +228,10 @@ class EmojiGPT2(LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the micro-batch's loss, summed; ``on_before_optimizer_step`` takes the mean."""
+        """Return the micro-batch's loss: its mean if it is a whole optimizer step, else its sum.
+
+        ``on_before_optimizer_step`` divides the sum's gradient.
+        """
         nats, tokens = self.loss(self(batch.ids_BT, batch.positions_N), batch)
         self._step_nats = self._step_nats + nats.detach()
         self._step_tokens = self._step_tokens + tokens
@@ -248,7 +251,9 @@ class EmojiGPT2(LightningModule):
         gradients over ranks, which the world size takes back. A whole step's loss was divided
         before the backward pass, which spares the gradients one.
         """
-        sums = torch.stack([torch.as_tensor(self._step_nats), torch.as_tensor(self._step_tokens)])
+        sums = torch.stack(
+            [torch.as_tensor(s, device=self.device) for s in (self._step_nats, self._step_tokens)]
+        )
         nats, tokens = self.trainer.strategy.reduce(sums, reduce_op="sum")
         if not self._is_whole_step():
             factor = self.trainer.world_size / tokens.clamp(min=1)

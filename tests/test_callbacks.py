@@ -46,11 +46,15 @@ def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
     callback = StopOnSignal("nowhere")
     strategy = SimpleNamespace(reduce=lambda value, **_: value, root_device="cpu")
     within_step, validated = [True], [False]
-    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda _: validated[0])
+    epoch_loop = SimpleNamespace(
+        _should_check_val_fx=lambda _: validated[0], _is_training_done=False
+    )
     loop = SimpleNamespace(
         epoch_loop=epoch_loop, _data_fetcher=..., _should_accumulate=lambda: within_step[0]
     )
-    trainer: Any = SimpleNamespace(strategy=strategy, is_last_batch=False, fit_loop=loop)
+    trainer: Any = SimpleNamespace(
+        strategy=strategy, is_last_batch=False, should_stop=False, fit_loop=loop
+    )
     module: Any = None
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
     try:

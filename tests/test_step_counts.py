@@ -1,7 +1,6 @@
 """What protects the speed of a training step: counts of operations, asserted exactly."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class CountStep(Callback):
 
 
 @pytest.fixture(scope="module")
-def step(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CountStep, EmojiGPT2]]:
+def step(tmp_path_factory: pytest.TempPathFactory) -> tuple[CountStep, EmojiGPT2]:
     """A step in training, at 8 rows of other lengths."""
     folder: Path = tmp_path_factory.mktemp("counts")
     rows = [f"{'word ' * (n % 5 + 1)}{n},🍕" for n in range(32)]

@@ -89,24 +89,35 @@ def test_a_run_goes_on_from_each_state_that_a_kill_can_leave(cli: Cli) -> None:
     assert whole_run(cli.folder) == wanted, "a longer run"
 
 
-def test_a_signal_in_an_epoch_s_last_step_waits_for_the_validation(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "step", "state"),
+    [
+        ([], 3, (4, 5)),  # an epoch's last step
+        (["--trainer.val_check_interval=0.5", "--trainer.max_steps=6"], 5, (6, 9)),  # a run's last
+    ],
+)
+def test_a_signal_waits_for_the_validation_that_ends_an_epoch_or_a_run(
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    step: int,
+    state: tuple[int, int],
 ) -> None:
-    words = [*LEARNING, "--trainer.max_epochs=2"]
+    words = [*LEARNING, "--trainer.max_epochs=2", *options]
     assert cli(*words).status == 0
     wanted = whole_run(cli.folder)
     shutil.rmtree(cli.folder)
     training_step = EmojiGPT2.training_step
 
     def interrupted(self: EmojiGPT2, *arguments: Any) -> Any:
-        if self.trainer.global_step == 3:
+        if self.trainer.global_step == step:
             signal.raise_signal(signal.SIGINT)
         return training_step(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(EmojiGPT2, "training_step", interrupted)
         assert cli(*words).status == 130
-    assert state_of(cli.folder) == (4, 5)
+    assert state_of(cli.folder) == state
     assert cli(*words, GO_ON).status == 0
     assert whole_run(cli.folder) == wanted
 
