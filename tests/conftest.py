@@ -6,6 +6,7 @@ sets in ``os.environ`` end with it; a test that leaves a variable behind fails.
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ MAY_STAY = {
     "PL_SEED_WORKERS",
     "PYTORCH_NVML_BASED_CUDA_CHECK",  # Lightning, when it is imported
 }
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of a shell's command in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # runs that are started inherit it
 
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
 
