@@ -6,6 +6,7 @@ instead of 1,914. A name of an emoji, toned or not, has one right answer.
 Shapes as in ``batches``, and V candidates: end of text, then all emoji in table order.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,10 +46,11 @@ class DistillBatch(NamedTuple):
     targets_BV: Tensor
 
 
+@dataclass
 class DistillDataset(Dataset[DistillBatch]):
     """Texts that the teacher answers, then names, whose answers are known.
 
-    Args:
+    Attributes:
         prompts: Token ids of all of them, ``<|emoji|>`` at the end.
         vectors: The teacher's vectors of the texts that it answers.
         known: ``Teacher.known_words`` of these.
@@ -58,24 +60,13 @@ class DistillDataset(Dataset[DistillBatch]):
         candidates: The token of each candidate, end of text first.
     """
 
-    def __init__(
-        self,
-        prompts: list[list[int]],
-        vectors: Array,
-        known: list[list[int]],
-        right: list[int],
-        teacher: Teacher,
-        untoned: Tensor,
-        candidates: list[int],
-    ) -> None:
-        assert len(prompts) == len(vectors) + len(right)
-        self.prompts = prompts
-        self.vectors = vectors
-        self.known = known
-        self.right = right
-        self.teacher = teacher
-        self.untoned = untoned
-        self.candidates = candidates
+    prompts: list[list[int]]
+    vectors: Array
+    known: list[list[int]]
+    right: list[int]
+    teacher: Teacher
+    untoned: Tensor
+    candidates: list[int]
 
     def __len__(self) -> int:
         return len(self.prompts)
