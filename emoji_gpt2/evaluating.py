@@ -26,7 +26,7 @@ from emoji_gpt2.measure import (
     measure,
 )
 from emoji_gpt2.rankers import ConstantRanker, LexicalRanker, Ranker, SemanticRanker
-from emoji_gpt2.references import Answer, References, Rows, read_references
+from emoji_gpt2.references import NAMES, Answer, References, Rows, read_references
 from emoji_gpt2.scores import (
     Array,
     Estimate,
@@ -131,15 +131,11 @@ def evaluate(
     length = max(1, round(references.mean_length()))
     found = {one.name: measure(one, task, length) for one in baselines}
     ranked = measure(ModelRanker(generator, name, batch_size), task)
-    answers = None
+    generated: list[str] | None = None
     if allowed is None:
         max_emoji = max_emoji or min(ANSWER_LENGTH, references.longest())
         generated = generator.generate(references.texts, max_emoji, batch_size=batch_size)
-        answers = [tuple(table.split(answer)) for answer in generated]
-        invalid = Mean(np.array(["".join(table.split(g)) != g or not g for g in generated]))
-    systems = {MODEL: _system(ranked, answers, task, name, resamples, seed)}
-    if answers is not None:
-        systems[MODEL].exact |= bootstrap({"invalid": invalid}, len(answers), resamples, seed)
+    systems = {MODEL: _model(ranked, generated, task, name, resamples, seed)}
     for one in baselines:
         best = found[one.name].best if allowed is None else None
         systems[one.name] = _system(found[one.name], best, task, one.note, resamples, seed)
@@ -153,7 +149,9 @@ def evaluate(
         systems=systems,
         groups=group_hits(ranked.exact, task),
         calibration=reliability(ranked.exact.confidence_T, hit_T),
-        notes=_notes(references, training, length if allowed is None else None),
+        notes=_notes(
+            references, training, length if allowed is None else None, of_names=data == NAMES
+        ),
         resamples=resamples,
         seed=seed,
     )
@@ -183,6 +181,26 @@ def _baselines(task: Task, training: References | None, semantic_model: str | No
     return rankers
 
 
+def _model(
+    ranked: Measured,
+    generated: Sequence[str] | None,
+    task: Task,
+    name: str,
+    resamples: int,
+    seed: int,
+) -> System:
+    """Return the model's scores; of what it generated also the share that is no emoji."""
+    if generated is None:
+        return _system(ranked, None, task, name, resamples, seed)
+    answers = [tuple(task.table.split(one)) for one in generated]
+    wrong = [
+        not one or "".join(answer) != one for one, answer in zip(generated, answers, strict=True)
+    ]
+    system = _system(ranked, answers, task, name, resamples, seed)
+    system.exact |= bootstrap({"invalid": Mean(np.array(wrong))}, len(answers), resamples, seed)
+    return system
+
+
 def _system(
     found: Measured,
     answers: Sequence[Answer] | None,
@@ -203,8 +221,12 @@ def _system(
     return System(note, *estimates)
 
 
-def _notes(references: References, training: References | None, length: int | None) -> list[str]:
+def _notes(
+    references: References, training: References | None, length: int | None, *, of_names: bool
+) -> list[str]:
     notes = [references.summary()]
+    if of_names:
+        notes.append("The lexical matchers know these names, and so the answers")
     if several := references.with_several():
         notes.append(
             f"No accuracy and macro-F1, which need one right emoji a text: {several:,} of "

@@ -348,7 +348,10 @@ def test_mistakes_are_one_line(
     assert "--output_dir" in refused(capsys, *model, "--data", small_csv, "--output_dir", tmp_path)
 
 
-def test_the_built_in_names(tmp_path: Path) -> None:
+def test_the_built_in_names(generator: EmojiGenerator, tmp_path: Path) -> None:
+    found = evaluate(generator, "names", candidates="🍕😀", resamples=0)
+    assert found.texts == 2
+    assert "The lexical matchers know these names, and so the answers" in found.notes
     references = read_references("names", tmp_path)
     assert len(references.texts) == sum(not TABLE.tones(emoji) for emoji in TABLE)
     assert references.single_label()
