@@ -5,6 +5,9 @@ A message names the argument, the value got, the value wanted and the remedy, in
     raise UserError("--data.text_column: got 'txt', wanted emoji or name; give a column")
 """
 
+import io
+import sys
+
 
 class UserError(ValueError):
     """Something a user gave cannot be used; ``str(error)`` is the one line to show."""
@@ -22,3 +25,10 @@ def check(argument: str, got: object, *, fine: bool, wanted: str) -> None:
     """Raise a ``UserError`` that names the argument and both values, unless ``fine``."""
     if not fine:
         raise UserError(f"{argument}: got {got!r}, wanted {wanted}; correct it")
+
+
+def printable_output() -> None:
+    """Let characters that the console cannot show be printed as escapes: no print may end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
