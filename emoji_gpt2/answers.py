@@ -5,14 +5,31 @@
         chosen_B = answers.add(logits_BV)       # the scores of what may follow each answer
     answers.fill_up(3)
     answers.numbers                             # [[73, 2, 511], ...]
+    answers.first_probabilities()               # [B, V]: 73 stands first with the first of them
 
 Shapes: B texts, V candidates: end of text, then all emoji.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from emoji_gpt2.sampling import Chooser
+
+
+class Answer(NamedTuple):
+    """What a text is answered.
+
+    Attributes:
+        emoji: One or several, joined.
+        probability: Of the first of them, among all emoji.
+        ranked: The likeliest first emoji with their probabilities, best first.
+    """
+
+    emoji: str
+    probability: float
+    ranked: list[tuple[str, float]]
 
 
 class Answers:
@@ -77,6 +94,11 @@ class Answers:
             taken_BV = n_taken_BV[:, self._untoned_V] > 0
             chosen_B = self._choose(self._first_BV.masked_fill(taken_BV, -torch.inf))
             self._keep(chosen_B * torch.tensor(short, device=chosen_B.device))
+
+    def first_probabilities(self) -> Tensor:
+        """Return the probability of each candidate to come first, ``[B, V]``; the end has none."""
+        assert self._first_BV is not None
+        return self._first_BV.softmax(1)
 
     def _keep(self, chosen_B: Tensor) -> None:
         self._used_BV.scatter_(1, chosen_B[:, None], value=True)

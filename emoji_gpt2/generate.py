@@ -9,6 +9,7 @@ On the command line: ``python -m emoji_gpt2.generate "I love pizza" --model DIR`
 Shapes: B texts, T tokens, V candidates: end of text, then all emoji.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -18,15 +19,18 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 
-from emoji_gpt2.answers import Answers
+from emoji_gpt2.answers import Answer, Answers
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import checkpoint_from_hub
+from emoji_gpt2.inference import best_device, eval_mode, on_device
 from emoji_gpt2.loss import candidate_logits
 from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
-from emoji_gpt2.sampling import Chooser
-from emoji_gpt2.table import SKIN_TONES, EmojiTable
+from emoji_gpt2.sampling import Chooser, Decoding, sum_groups
+from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
+
+log = logging.getLogger(__name__)
 
 _CACHE = "cache" if "cache" in signature(GPT2Model.forward).parameters else "past_key_values"
 """What GPT-2 calls its key-value cache: ``cache`` since Transformers 5.24."""
@@ -35,44 +39,51 @@ _CACHE = "cache" if "cache" in signature(GPT2Model.forward).parameters else "pas
 class EmojiGenerator:
     """A trained model with its tokenizer, ready for texts.
 
+    The model is left as it was: it computes where it is, also when it was moved meanwhile, with the
+    weights that it has by then, and is in eval mode only while it computes.
+
     Args:
         model: A GPT-2 whose tokenizer has emoji tokens.
         tokenizer: That tokenizer.
-        device: Where to compute; None is the first GPU, or the CPU.
+        device: Where to compute; None is where the model is. On another device a copy computes,
+            with the weights that the model has now.
     """
 
     def __init__(
         self, model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, device: str | None = None
     ) -> None:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self.device = torch.device(device)
-            self.model = model.to(self.device).eval()  # type: ignore[arg-type]
-        except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"--device: got {device!r}, wanted one of this machine ({reason})"
-            ) from error
+        self.model = on_device(model, device) if device else model
         self.tokenizer = tokenizer
         self.table = EmojiTable.builtin()
         self._emoji = list(self.table)
         number = {emoji: 1 + place for place, emoji in enumerate(self._emoji)}
         untoned = [0, *(number[self.table.base(emoji)] for emoji in self._emoji)]
-        self._untoned = torch.tensor(untoned, device=self.device)
+        self._n_untoned = len({*untoned}) - 1
+        self._untoned = torch.tensor(untoned)
         ids = candidate_tokens(tokenizer)
-        self._candidate_ids = torch.tensor(ids, device=self.device)
+        self._candidate_ids = torch.tensor(ids)
         # GPT-2's end of text is its last token and the emoji come next: then their rows of the
         # output embedding are a view, not a copy of 12 MB for each batch.
         in_a_row = ids == list(range(ids[0], ids[0] + len(ids)))
         self._rows = slice(ids[0], ids[0] + len(ids)) if in_a_row else self._candidate_ids
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is at present."""
+        return self.model.device
+
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None) -> "EmojiGenerator":
         """Load a Transformers folder, a run's folder, a ``.ckpt`` or a Hub id.
 
+        Args:
+            name: Its name.
+            device: Where to compute; None is the first GPU, else Apple's, else the CPU.
+
         Raises:
             UserError: it cannot be found or read, or was not trained by this package.
         """
+        device = device or best_device()
         name = str(Path(name).expanduser()) if "://" not in str(name) else str(name)
         if name.startswith("hf://"):
             name = checkpoint_from_hub(name, "--model")
@@ -107,13 +118,9 @@ class EmojiGenerator:
         Raises:
             UserError: a text is empty or not Unicode.
         """
-        check(
-            "--top_k", top_k, fine=1 <= top_k <= len(self._emoji), wanted=f"1 to {len(self._emoji)}"
-        )
-        ranked: dict[int, list[tuple[str, float]]] = {}
-        for numbers, prompts in self._batches(texts, batch_size):
-            ranked.update(zip(numbers, self._rank(prompts, top_k), strict=True))
-        return [ranked[number] for number in range(len(texts))]
+        most = len(self._emoji)
+        check("--top_k", top_k, fine=1 <= top_k <= most, wanted=f"1 to {most}")
+        return [one.ranked for one in self.answer(texts, Decoding(), top_k, batch_size)]
 
     def log_probabilities(self, texts: Sequence[str], batch_size: int = 64) -> Iterator[Tensor]:
         """Yield the log-probabilities of all emoji in table order, ``[B, V]``, text by text.
@@ -126,16 +133,9 @@ class EmojiGenerator:
             UserError: a text is empty or not Unicode.
         """
         for _, prompts in self._batches(texts, batch_size, by_length=False):
-            yield self._first_logits(prompts)[:, 1:].log_softmax(1)
-
-    def _rank(self, prompts: list[list[int]], top_k: int) -> list[list[tuple[str, float]]]:
-        best = self._first_logits(prompts)[:, 1:].softmax(1).topk(top_k)
-        return [
-            [(self._emoji[i], p) for i, p in zip(indices, probabilities, strict=True)]
-            for indices, probabilities in zip(
-                best.indices.tolist(), best.values.tolist(), strict=True
-            )
-        ]
+            with torch.inference_mode(), eval_mode(self.model):
+                scores_BV = self._first_logits(prompts)[:, 1:].log_softmax(1)
+            yield scores_BV
 
     def generate(
         self,
@@ -161,57 +161,86 @@ class EmojiGenerator:
             top_p: Sample from the likeliest that together have this probability only.
             seed: Makes sampling repeatable, for the same texts in the same batches.
             skin_tone: light, medium-light, medium, medium-dark or dark, for emoji that carry one.
+                Such an emoji then has the probability of all its tones together.
             batch_size: Texts of one forward pass.
             repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
                 of several emoji by people did.
             min_emoji: Emoji of an answer at least: where the model ends before, others follow,
                 chosen as the first was. A model trained on single emoji ends after one.
 
+        A warning names the options that are given and have no effect.
+
         Raises:
             UserError: an argument is out of range, or a text is empty or not Unicode.
         """
-        check("--max_emoji", max_emoji, fine=max_emoji >= 1, wanted="at least 1")
-        check(
-            "--min_emoji",
-            min_emoji,
-            fine=1 <= min_emoji <= max_emoji,
-            wanted=f"1 to --max_emoji, which is {max_emoji}",
+        decoding = Decoding(
+            max_emoji=max_emoji,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            skin_tone=skin_tone,
+            repeat=repeat,
+            min_emoji=min_emoji,
         )
-        check("--temperature", temperature, fine=temperature >= 0, wanted="0 or more")
-        check("--top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
-        check("--top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
-        tones = ", ".join(SKIN_TONES)
-        check(
-            "--skin_tone",
-            skin_tone,
-            fine=skin_tone is None or skin_tone in SKIN_TONES,
-            wanted=tones,
-        )
-        choose = Chooser(temperature, top_k, top_p, seed, self.device)
-        answers: dict[int, list[str]] = {}
-        for numbers, prompts in self._batches(texts, batch_size, reserve=max_emoji):
-            grown = Answers(choose, len(prompts), self._untoned, repeat=repeat)
-            self._grow(grown, prompts, max_emoji)
-            grown.fill_up(min_emoji)
-            found = [[self._emoji[number - 1] for number in answer] for answer in grown.numbers]
-            answers.update(zip(numbers, found, strict=True))
-        ordered = [answers[number] for number in range(len(texts))]
-        if skin_tone:
-            ordered = [[self.table.with_tone(e, skin_tone) for e in answer] for answer in ordered]
-            if not repeat:  # 👍👍🏽 are two emoji, and one in the tone that was asked for
-                ordered = [list(dict.fromkeys(answer)) for answer in ordered]
-        return ["".join(answer) for answer in ordered]
+        for line in decoding.without_effect():
+            log.warning("%s", line)
+        return [one.emoji for one in self.answer(texts, decoding, batch_size=batch_size)]
 
-    @torch.inference_mode()
-    def _grow(self, answers: Answers, prompts: list[list[int]], max_emoji: int) -> None:
+    def answer(
+        self, texts: Sequence[str], decoding: Decoding, n_ranked: int = 0, batch_size: int = 64
+    ) -> list[Answer]:
+        """Return each text's emoji and the ranking of what could have come first.
+
+        Args:
+            texts: Any number of texts.
+            decoding: How to choose the emoji.
+            n_ranked: How many emoji of the ranking to return; it is shorter in a skin tone, when
+                all tones of an emoji are one.
+            batch_size: Texts of one forward pass.
+
+        Raises:
+            UserError: a text is empty or not Unicode.
+        """
+        choose = Chooser(decoding, self.device)
+        answers: dict[int, Answer] = {}
+        for numbers, prompts in self._batches(texts, batch_size, decoding.max_emoji):
+            groups_V = self._untoned.to(self.device)
+            grown = Answers(choose, len(prompts), groups_V, repeat=decoding.repeat)
+            with torch.inference_mode(), eval_mode(self.model):
+                self._grow(grown, prompts, decoding)
+            grown.fill_up(decoding.min_emoji)
+            found = self._spelled(grown, decoding.skin_tone, n_ranked)
+            answers.update(zip(numbers, found, strict=True))
+        return [answers[number] for number in range(len(texts))]
+
+    def _spelled(self, grown: Answers, tone: str | None, n_ranked: int) -> Iterator[Answer]:
+        """Yield the answers and their rankings as emoji instead of numbers of candidates."""
+
+        def emoji(number: int) -> str:
+            one = self._emoji[number - 1]
+            return self.table.with_tone(one, tone) if tone else one
+
+        p_BV = grown.first_probabilities()
+        first_B = torch.tensor([numbers[0] for numbers in grown.numbers], device=p_BV.device)
+        first_p_B = p_BV.gather(1, first_B[:, None])[:, 0]
+        best = p_BV.topk(min(n_ranked, self._n_untoned) if tone else n_ranked)
+        columns = (first_p_B.tolist(), best.indices.tolist(), best.values.tolist())
+        for numbers, probability, indices, ps in zip(grown.numbers, *columns, strict=True):
+            ranked = [(emoji(number), p) for number, p in zip(indices, ps, strict=True)]
+            yield Answer("".join(map(emoji, numbers)), probability, ranked)
+
+    def _grow(self, answers: Answers, prompts: list[list[int]], decoding: Decoding) -> None:
         """Let the model add to the answers until it has ended all, or they have ``max_emoji``."""
-        if max_emoji == 1:  # as in ranking: nothing to keep for a second pass
-            answers.add(self._first_logits(prompts))
+        untoned = decoding.skin_tone is not None
+        if decoding.max_emoji == 1:  # nothing to keep for a second pass
+            answers.add(self._first_logits(prompts, untoned=untoned))
             return
         ids_BT, mask_BT = self._left_padded(prompts)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        candidate_ids = self._candidate_ids.to(self.device)
         cache = DynamicCache(config=self.model.config)
-        for _ in range(max_emoji):
+        for _ in range(decoding.max_emoji):
             out = self.model.transformer(
                 input_ids=ids_BT,
                 attention_mask=mask_BT,
@@ -219,26 +248,31 @@ class EmojiGenerator:
                 use_cache=True,
                 **{_CACHE: cache},
             )
-            chosen_B = answers.add(self._candidate_logits(out.last_hidden_state[:, -1]))
+            last_BD = out.last_hidden_state[:, -1]
+            chosen_B = answers.add(self._candidate_logits(last_BD, untoned=untoned))
             if answers.ended:
                 return
-            ids_BT = self._candidate_ids[chosen_B][:, None]
+            ids_BT = candidate_ids[chosen_B][:, None]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
             positions_BT = positions_BT[:, -1:] + 1
 
-    @torch.inference_mode()
-    def _first_logits(self, prompts: list[list[int]]) -> Tensor:
+    def _first_logits(self, prompts: list[list[int]], *, untoned: bool = False) -> Tensor:
         """Return the scores of what may come first, ``[B, V]``, in one pass without a cache."""
         ids_BT, last_B = self._right_padded(prompts)
         hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
         rows = torch.arange(len(prompts), device=self.device)
-        return self._candidate_logits(hidden_BTD[rows, last_B])
+        return self._candidate_logits(hidden_BTD[rows, last_B], untoned=untoned)
 
-    def _candidate_logits(self, hidden_BD: Tensor) -> Tensor:
-        return candidate_logits(hidden_BD, self.model.lm_head.weight[self._rows])
+    def _candidate_logits(self, hidden_BD: Tensor, *, untoned: bool) -> Tensor:
+        """Return scores, ``[B, V]``; those of all tones together at the untoned emoji if wanted.
+
+        The model then goes on from the untoned emoji: some have seen no others in training.
+        """
+        logits_BV = candidate_logits(hidden_BD, self.model.lm_head.weight[self._rows])
+        return sum_groups(logits_BV, self._untoned.to(self.device)) if untoned else logits_BV
 
     def _batches(
-        self, texts: Sequence[str], batch_size: int, reserve: int = 0, by_length: bool = True
+        self, texts: Sequence[str], batch_size: int, max_emoji: int = 1, by_length: bool = True
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Yield the numbers of some texts with their prompts; all are checked before the first.
 
@@ -247,13 +281,9 @@ class EmojiGenerator:
         if isinstance(texts, str):
             raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
         check("--batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
-        room = int(self.model.config.n_positions) - reserve
-        check(
-            "--max_emoji",
-            reserve,
-            fine=room > 1,
-            wanted=f"less than {self.model.config.n_positions - 1}",
-        )
+        positions = int(self.model.config.n_positions)
+        room = positions - (max_emoji - 1)  # the last emoji is not read
+        check("--max_emoji", max_emoji, fine=room > 1, wanted=f"less than {positions}")
         prompts = encode_prompts(self.tokenizer, texts, room)
         order = list(range(len(prompts)))
         if by_length:

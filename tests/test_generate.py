@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, GPT2Model
 
 from emoji_gpt2 import EmojiGenerator, generate_cli, generate_emoji
 from emoji_gpt2.errors import UserError
@@ -36,7 +38,8 @@ from tests.hub_server import HubServer
 pytestmark = UPSTREAM
 
 TEXTS = ["pizza", "I am so happy today", "a", "thumbs up, with a rather long text behind it", "cat"]
-EMOJI = list(EmojiTable.builtin())
+TABLE = EmojiTable.builtin()
+EMOJI = list(TABLE)
 HANDS = ["👋", "👍", "🤝", "😀", "👩‍💻"]
 
 
@@ -80,6 +83,26 @@ class Plain:
                 break
             answer.append(EMOJI[best - 1])
         return "".join(answer)
+
+    def greedy_in_tone(self, text: str, max_emoji: int, tone: str) -> str:
+        """All tones of an emoji are one, which the model reads without a tone."""
+        answer: list[str] = []
+        while len(answer) < max_emoji:
+            end, *emoji = self.logits(text, answer).softmax(0).tolist()
+            sums = summed(zip(EMOJI, emoji, strict=True), TABLE.base) | {"": end if answer else 0}
+            best = max(sums.keys() - {*answer}, key=sums.__getitem__)
+            if not best:
+                break
+            answer.append(best)
+        return "".join(TABLE.with_tone(one, tone) for one in answer)
+
+
+def summed(ranked: Iterable[tuple[str, float]], other: Callable[[str], str]) -> dict[str, float]:
+    """The probabilities of emoji that ``other`` makes one, added."""
+    sums: dict[str, float] = {}
+    for emoji, probability in ranked:
+        sums[other(emoji)] = sums.get(other(emoji), 0) + probability
+    return sums
 
 
 # rank
@@ -352,10 +375,116 @@ def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
     assert answers == ["👋🏾👍🏾", "😀👋🏾"]
-    twice = [[thumb], [EMOJI.index("👍🏽") + 1]]
-    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(list(twice)))
-    assert generator.generate(["a"], max_emoji=2, skin_tone="dark") == ["👍🏿"]
-    assert generator.generate(["a"], max_emoji=2, skin_tone="dark", repeat=True) == ["👍🏿👍🏿"]
+
+
+@pytest.mark.parametrize("max_emoji", [1, 5])
+def test_in_a_skin_tone_all_tones_of_an_emoji_are_one(
+    generator: EmojiGenerator, plain: Plain, max_emoji: int
+) -> None:
+    wanted = [plain.greedy_in_tone(text, max_emoji, "dark") for text in TEXTS]
+    assert generator.generate(TEXTS, max_emoji=max_emoji, skin_tone="dark") == wanted
+
+
+# Somebody else's model
+
+
+CALLS: dict[str, Callable[[EmojiGenerator], object]] = {
+    "rank": lambda generator: generator.rank(TEXTS),
+    "generate": lambda generator: generator.generate(TEXTS, max_emoji=3),
+    "log_probabilities": lambda generator: [
+        scores_BV.tolist() for scores_BV in generator.log_probabilities(TEXTS)
+    ],
+}
+
+
+@pytest.fixture
+def lent(trained_run: Path) -> GPT2LMHeadModel:
+    """A model in training, one block of which is frozen and in eval mode."""
+    model = GPT2LMHeadModel.from_pretrained(trained_run / "model").train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    model.transformer.h[0].attn.eval()
+    return model
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_model_in_training_answers_without_dropout_and_trains_on(
+    generator: EmojiGenerator, lent: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    before = {name: module.training for name, module in lent.named_modules()}
+    assert {*before.values()} == {True, False}
+    borrower = EmojiGenerator(lent, generator.tokenizer)
+    assert CALLS[call](borrower) == CALLS[call](generator)
+    assert {name: module.training for name, module in lent.named_modules()} == before
+
+    def interrupted(*args: object, **options: object) -> None:
+        assert not lent.transformer.training
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lent.transformer.ln_f, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        CALLS[call](borrower)
+    assert {name: module.training for name, module in lent.named_modules()} == before
+
+
+def test_what_a_model_has_learnt_meanwhile_is_seen(
+    generator: EmojiGenerator, lent: GPT2LMHeadModel
+) -> None:
+    borrower = EmojiGenerator(lent, generator.tokenizer)
+    ((best, _), (other, _)) = borrower.rank(["pizza"], top_k=2)[0]
+    ids = generator.tokenizer.convert_tokens_to_ids([best, other])
+    with torch.no_grad():
+        weight = lent.transformer.wte.weight
+        weight[ids] = weight[ids[::-1]].clone()
+    assert borrower.generate(["pizza"]) == [other]
+
+
+def test_a_model_stays_where_it_is_and_a_copy_computes_elsewhere(
+    generator: EmojiGenerator, lent: GPT2LMHeadModel
+) -> None:
+    assert EmojiGenerator(lent, generator.tokenizer, "cpu").model is lent
+    elsewhere = EmojiGenerator(lent, generator.tokenizer, "meta")
+    assert elsewhere.device.type == "meta"
+    assert {tensor.device.type for tensor in lent.state_dict().values()} == {"cpu"}
+    copied = elsewhere.model
+    assert {tensor.device.type for tensor in copied.state_dict().values()} == {"meta"}
+    assert copied.lm_head.weight is copied.transformer.wte.weight
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_model_that_was_moved_computes_where_it_is_now(
+    generator: EmojiGenerator, lent: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    class AskedError(Exception):
+        pass
+
+    def asked(**inputs: object) -> None:
+        found = [one.device.type for one in inputs.values() if isinstance(one, Tensor)]
+        assert {*found} == {"meta"}
+        raise AskedError
+
+    borrower = EmojiGenerator(lent, generator.tokenizer)
+    CALLS[call](borrower)
+    lent.to("meta")  # type: ignore[arg-type]
+    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda _, device: device.type)
+    monkeypatch.setattr(lent.transformer, "forward", asked)
+    with pytest.raises(AskedError):
+        CALLS[call](borrower)
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_loaded_model_goes_to_the_fastest_device(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    tried: list[str] = []
+    monkeypatch.setattr(
+        "emoji_gpt2.generate.on_device", lambda model, name: tried.append(name) or model
+    )
+    EmojiGenerator.from_pretrained(trained_run / "model")
+    assert tried == [device]
 
 
 # Where a model comes from
@@ -483,6 +612,27 @@ def test_options_out_of_range(
         generator.generate(["pizza"], **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"top_p": 0.5, "top_k": 3, "seed": 0}, "--top_k 3, --top_p 0.5, --seed 0: no effect"),
+        ({"repeat": True}, "--repeat: no effect"),
+        ({"temperature": 1.0, "top_p": 0.5, "top_k": 3, "seed": 0}, ""),
+        ({"max_emoji": 2, "repeat": True}, ""),
+    ],
+    ids=str,
+)
+def test_options_without_effect_are_named(
+    generator: EmojiGenerator,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, object],
+    said: str,
+) -> None:
+    generator.generate(["pizza"], **options)  # type: ignore[arg-type]
+    assert len(caplog.records) == bool(said)
+    assert said in caplog.text
+
+
 @pytest.mark.parametrize("top_k", [0, -1, len(EMOJI) + 1])
 def test_rank_refuses_a_top_k(generator: EmojiGenerator, top_k: int) -> None:
     with pytest.raises(UserError, match="--top_k: got"):
@@ -606,6 +756,68 @@ def test_several_texts_print_a_line_each(command: Generate, generator: EmojiGene
     assert answer.out == f"{generator.generate(['pizza'], max_emoji=4, min_emoji=4)[0]}\tpizza\n"
 
 
+def test_top_k_of_several_texts(command: Generate, generator: EmojiGenerator) -> None:
+    wanted = [
+        "  ".join(f"{emoji} {p:.3f}" for emoji, p in ranked) + f"\t{text}"
+        for text, ranked in zip(TEXTS, generator.rank(TEXTS, top_k=2), strict=True)
+    ]
+    assert command(*TEXTS, "--top_k", "2").out.splitlines() == wanted
+
+
+def test_top_k_narrows_sampling(command: Generate, generator: EmojiGenerator) -> None:
+    many = ["pizza"] * 200
+    answer = command(*many, "--temperature", "1", "--top_k", "3", "--seed", "0")
+    sampled = generator.generate(many, temperature=1.0, top_k=3, seed=0)
+    assert answer.out.splitlines() == [f"{emoji}\tpizza" for emoji in sampled]
+    assert {*sampled} == {emoji for emoji, _ in generator.rank(["pizza"], top_k=3)[0]}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--top_p", "0.5", "--seed", "0"], "--top_p 0.5, --seed 0: no effect"),
+        (["--repeat"], "--repeat: no effect"),
+        (["--max_emoji", "2", "--top_k", "3"], "--top_k 3: no effect"),
+        (["--output", "out.csv", "--top_k", "3"], "--top_k 3: no effect"),
+        (["--max_emoji", "2", "--top_k", "3", "--json", "--repeat"], ""),
+        (["--temperature", "1", "--top_p", "0.5", "--top_k", "3", "--seed", "0"], ""),
+    ],
+    ids=str,
+)
+def test_options_without_effect_are_named_on_standard_error(
+    command: Generate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = command("pizza", *words)
+    assert answer.status == 0
+    assert len(answer.err.splitlines()) == bool(said), answer.err
+    assert said in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "passes"),
+    [(["--max_emoji", "2"], 2), (["--temperature", "1"], 1), (["--max_emoji", "2", "--json"], 2)],
+    ids=str,
+)
+def test_ranking_and_answer_are_of_one_forward_pass(
+    command: Generate, monkeypatch: pytest.MonkeyPatch, words: list[str], passes: int
+) -> None:
+    calls: list[int] = []
+    forward = GPT2Model.forward
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(1)
+        return forward(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GPT2Model, "forward", counted)
+    assert command(*TEXTS, *words).status == 0
+    assert len(calls) == passes
+
+
 def test_standard_input(command: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("pizza\n\n  \ncat\n"))
     assert command().out == command("pizza", "cat").out
@@ -624,15 +836,17 @@ def test_json(command: Generate, generator: EmojiGenerator) -> None:
     assert generator.generate(TEXTS, max_emoji=2)[0] in answer.out, "emoji are not escaped"
 
 
-def test_skin_tones_on_the_command_line(command: Generate) -> None:
-    every = [*("pizza",), "--top_k", str(len(EMOJI)), "--json"]
-    (plain,), (toned,) = (
-        [json.loads(line)["ranked"] for line in command(*words).out.splitlines()]
-        for words in (every, [*every, "--skin_tone", "dark"])
-    )
-    changed = {a: b for (a, _), (b, _) in zip(plain, toned, strict=True) if a != b}
-    assert changed["👋"] == "👋🏿"
-    assert "😀" not in changed
+def test_tones_of_an_emoji_are_ranked_as_one(command: Generate, generator: EmojiGenerator) -> None:
+    for top_k in ("5", str(len(EMOJI))):
+        words = ("pizza", "--top_k", top_k, "--json", "--skin_tone", "dark")
+        record = json.loads(command(*words).out)
+        found = dict(record["ranked"])
+        assert len(found) == len(record["ranked"]), "each once"
+        assert record["emoji"] == next(iter(found))
+        assert [*found.values()] == sorted(found.values(), reverse=True)
+    plain = generator.rank(["pizza"], top_k=len(EMOJI))[0]
+    wanted = summed(plain, lambda emoji: TABLE.with_tone(emoji, "dark"))
+    assert found == pytest.approx(wanted, abs=2e-6)
 
 
 def test_a_table_becomes_a_table(
@@ -659,6 +873,73 @@ def test_a_table_becomes_a_table(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "texts.csv"]
 
 
+@pytest.mark.parametrize("tone", [None, "dark"])
+def test_the_probability_in_a_table_is_of_the_emoji_beside_it(
+    command: Generate, generator: EmojiGenerator, tmp_path: Path, tone: str | None
+) -> None:
+    words = ["--skin_tone", tone] if tone else []
+    sampling = ["--temperature", "2", "--seed", "1", "--max_emoji", "2"]
+    command(*["pizza"] * 50, *sampling, *words, "--output", tmp_path / "out.csv")
+    rows = read_csv(tmp_path / "out.csv")
+    ranked = generator.rank(["pizza"], top_k=len(EMOJI))[0]
+    probability = summed(ranked, lambda emoji: TABLE.with_tone(emoji, tone) if tone else emoji)
+    assert len({row["emoji"] for row in rows}) > 30
+    for row in rows:
+        first = TABLE.split(row["emoji"])[0]
+        assert float(row["probability"]) == pytest.approx(probability[first], abs=6e-5)
+
+
+def test_each_part_of_a_table_draws_other_random_numbers(command: Generate, tmp_path: Path) -> None:
+    words = ["--temperature", "2", "--seed", "1", "--batch_size", "2"]
+    command(*["pizza"] * 64, *words, "--output", tmp_path / "out.csv")
+    emoji = [row["emoji"] for row in read_csv(tmp_path / "out.csv")]
+    assert emoji[:32] != emoji[32:]
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=str)
+def test_texts_without_words_are_printed_and_counted(
+    command: Generate, tmp_path: Path, words: list[str]
+) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text('description\npizza\n""\n"  "\ncat\n', encoding="utf-8")
+    answer = command("--input", table, *words)
+    assert answer.status == 0, answer.err
+    assert answer.err == "4 texts, 2 empty\n"
+    lines = answer.out.splitlines()
+    assert [lines[0], lines[3]] == command("pizza", "cat", *words).out.splitlines()
+    if words:
+        assert json.loads(lines[2]) == {"text": "  ", "emoji": "", "ranked": []}
+    else:
+        assert lines[1:3] == ["\t", "\t  "]
+
+
+@pytest.mark.parametrize(
+    "words", [["pizza"], ["pizza", "--json"], ["pizza", "--skin_tone", "🍕"]], ids=str
+)
+def test_a_console_without_emoji(
+    trained_run: Path,
+    generator: EmojiGenerator,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    with ExitStack() as stack:
+        if "🍕" in words:
+            stack.enter_context(pytest.raises(SystemExit))
+        generate_cli.main([*words, "--model", str(trained_run)])
+    err.flush()
+    printed = out.buffer.getvalue().decode("cp1252")
+    ((best, _),) = generator.rank(["pizza"], top_k=1)[0]
+    if "--json" in words:
+        assert json.loads(printed)["emoji"] == best
+    elif "🍕" in words:
+        assert b"\\U0001f355" in err.buffer.getvalue()
+    else:
+        assert printed.startswith(best.encode("ascii", "backslashreplace").decode())
+
+
 def test_a_column_by_name(command: Generate, tmp_path: Path) -> None:
     table = tmp_path / "texts.csv"
     table.write_text("text,other\npizza,cat\n", encoding="utf-8")
@@ -678,7 +959,7 @@ def test_a_failure_leaves_no_half_written_output(
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(EmojiGenerator, "rank", fail)
+    monkeypatch.setattr(EmojiGenerator, "answer", fail)
     assert "No space" in command("pizza", "--output", tmp_path / "out.csv").error()
     assert not list(tmp_path.iterdir())
 
@@ -695,7 +976,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no top_k": (["pizza", "--top_k", "0"], "--top_k: got 0"),
     "no batch": (["pizza", "--batch_size", "0"], "--batch_size: got 0"),
     "a cold temperature": (["pizza", "--temperature", "-1"], "--temperature: got -1"),
-    "an empty text": ([" "], "text 1"),
+    "no text with words": ([" ", "\t"], "texts: got 2, wanted at least one with words"),
     "two kinds of texts": (["pizza", "--input", "x.csv"], "--input"),
     "a missing table": (["--input", "nowhere.csv"], "nowhere.csv"),
     "a missing folder": (["pizza", "--output", "nowhere/out.csv"], "nowhere"),
