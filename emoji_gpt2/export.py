@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.adapters import merged
+from emoji_gpt2.files import apply_umask
 from emoji_gpt2.tokenizer import candidate_tokens, eos_id
 
 MODEL = "model"
@@ -73,6 +74,7 @@ def save_transformers_folder(
         (aside / "README.md").write_text(text, encoding="utf-8")
         for name, content in (pictures or {}).items():
             (aside / name).write_bytes(content)
+        apply_umask(aside)
         if folder.exists():
             folder.replace(Path(parent) / "old")  # goes with the temporary folder
         aside.replace(folder)
