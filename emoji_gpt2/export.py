@@ -18,6 +18,7 @@ from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.adapters import merged
 from emoji_gpt2.files import apply_umask
+from emoji_gpt2.readme import README, signed
 from emoji_gpt2.tokenizer import candidate_tokens, eos_id
 
 MODEL = "model"
@@ -65,7 +66,7 @@ def save_transformers_folder(
         model: With tied embeddings; it is saved in the precision that it has, with LoRA merged.
         tokenizer: With emoji tokens.
         folder: Replaced if it is there.
-        card: The README.md; None writes a short one that fits any such model.
+        card: The README.md, which is signed; None writes a short one that fits any such model.
         pictures: Files that the card shows, by name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def save_transformers_folder(
         generation_config(model.config.vocab_size, tokenizer).save_pretrained(aside)
         _limited(tokenizer, model.config.n_positions).save_pretrained(aside)
         text = CARD.format(name=folder.name) if card is None else card
-        (aside / "README.md").write_text(text, encoding="utf-8")
+        (aside / README).write_text(signed(text), encoding="utf-8")
         for name, content in (pictures or {}).items():
             (aside / name).write_bytes(content)
         apply_umask(aside)

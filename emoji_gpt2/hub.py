@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
-from emoji_gpt2.hub_client import check_access, commit_folder
+from emoji_gpt2.hub_client import check_access, commit_files, files_of
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.snapshots import (
     checkpoints_to_push,
@@ -99,6 +99,7 @@ class PushToHub(Callback):
         self._aside = Path()
         self._numbers = count()
         self._failed = False
+        self._said_that_readme_stays = False
         self._writes = 0
         self._seen: Any = None
 
@@ -241,7 +242,11 @@ class PushToHub(Callback):
 
     def _send(self, snapshot: Snapshot) -> None:
         assert self.repo_id is not None
-        commit_folder(snapshot.folder, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        files = files_of(snapshot.folder)
+        pushed = commit_files(files, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        if pushed.note and not self._said_that_readme_stays:
+            self._said_that_readme_stays = True
+            log.warning(pushed.note)
 
     def _finish(self, trainer: Trainer, at_most: float | None) -> list[str]:
         """Wait for the pushes, report, and return the failures."""

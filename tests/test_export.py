@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
+from emoji_gpt2.readme import is_ours
 from emoji_gpt2.tokenizer import add_emoji_tokens, encode_texts
 from tests.cli_runs import (
     ROOT,
@@ -189,6 +190,7 @@ def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path
     assert card.startswith("---\n")
     assert "pipeline_tag: text-generation" in card
     assert "{" not in card
+    assert is_ours(card)
     assert "truncation=True" in card
     assert "`suppress_tokens`" in card
 
@@ -196,7 +198,9 @@ def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path
 def test_card_and_pictures_are_part_of_the_folder(best: EmojiGPT2, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_transformers_folder(best.model, best.tokenizer, folder, "# 🍕", {"a.png": b"picture"})
-    assert (folder / "README.md").read_text(encoding="utf-8") == "# 🍕"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# 🍕\n")
+    assert is_ours(text), "a push may replace it"
     assert (folder / "a.png").read_bytes() == b"picture"
 
 
