@@ -64,6 +64,8 @@ class PushToHub(Callback):
         strict: Stop training when a push has failed for good.
         request_timeout: Seconds without an answer after which a request is tried again.
         exit_wait: Seconds that a run which is stopped or fails waits for its last push.
+        card_examples: Whether the model card, also that in the run's folder, shows validation
+            texts as they are, with what the model answers.
 
     Raises:
         UserError: an argument is out of range.
@@ -80,6 +82,7 @@ class PushToHub(Callback):
         strict: bool = False,
         request_timeout: float = 60.0,
         exit_wait: float = 60.0,
+        card_examples: bool = False,
     ) -> None:
         check("--hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
         check("--hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
@@ -94,6 +97,7 @@ class PushToHub(Callback):
         self.strict = strict
         self.request_timeout = request_timeout
         self.exit_wait = exit_wait
+        self.card_examples = card_examples
         self._checked = False
         self._uploader: Uploader | None = None
         self._aside = Path()
