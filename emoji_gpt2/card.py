@@ -74,8 +74,9 @@ def _head(facts: RunFacts) -> str:
     return (
         f"# {facts.name}: text to emoji\n\n"
         "Give it a text, and it answers with emoji. It is a GPT-2 in which each of the 3,944 emoji "
-        f"of Unicode Emoji 17.0 is one token, {origin}. Every answer is a sequence of whole emoji: "
-        "`generation_config.json` suppresses all other tokens."
+        f"of Unicode Emoji 17.0 is one token, {origin}. Every answer is a sequence of whole emoji, "
+        "because `suppress_tokens` in `generation_config.json` forbids all other tokens. "
+        "Transformers obeys it; some other engines ignore it and may answer with words."
     )
 
 
@@ -101,17 +102,18 @@ def _examples(facts: RunFacts) -> str:
 def _use(facts: RunFacts) -> str:
     first = facts.prompts[0]
     ranked = [(emoji, round(p, 3)) for emoji, p in first.ranked]
+    answer = [{"generated_text": first.generated}]
     path = _quoted(facts.model_path)
     where = "" if "/" in facts.model_path else f", beside the folder {_code(facts.model_path)}"
     return f"""## How to use it
 
-With Transformers alone{where}; write the text in lower case:
+With Transformers alone{where}; write the text in lower case, and cut long ones by `truncation`:
 
 ```python
 from transformers import pipeline
 
 pipe = pipeline("text-generation", {path})
-pipe({_quoted(first.text)}, return_full_text=False)  # {[{"generated_text": first.generated}]}
+pipe({_quoted(first.text)}, return_full_text=False, truncation=True)  # {answer}
 ```
 
 With `emoji_gpt2`, which takes any spelling and ranks all emoji too:

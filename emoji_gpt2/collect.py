@@ -94,15 +94,21 @@ def collect(
         date=datetime.now(timezone.utc).date().isoformat(),
         **_origin(weights.base_model),
         **(_data(data) if data else {}),
-        **_answers(weights, data),
+        **_answers(weights, data, HELD_OUT_SHOWN if _may_show_texts(trainer) else 0),
     )
     return facts, pictures
 
 
-def _answers(weights: EmojiGPT2, data: EmojiDataModule | None) -> dict[str, Any]:
-    """Return what the model makes of fixed prompts and of validation texts, and the baselines."""
+def _answers(weights: EmojiGPT2, data: EmojiDataModule | None, n_shown: int) -> dict[str, Any]:
+    """Return what the model makes of fixed prompts and of validation texts, and the baselines.
+
+    Args:
+        weights: What is exported.
+        data: Of the run.
+        n_shown: How many validation texts may be shown.
+    """
     texts, wanted, n_texts = validation_texts(data.store, data.tokenizer) if data else ([], [], 0)
-    shown = evenly(len(texts), HELD_OUT_SHOWN).tolist()
+    shown = evenly(len(texts), n_shown).tolist()
     training = weights.model.training
     generator = EmojiGenerator(weights.model, weights.tokenizer, str(weights.device))
     asked = [*PROMPTS, *(texts[i] for i in shown)]
@@ -170,9 +176,18 @@ def _license(base_model: str | Path, on_hub: bool) -> str | None:
 
 def _repo_id(trainer: Trainer) -> str | None:
     """Return where the run is pushed to, if any callback pushes it."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    found = (getattr(callback, "repo_id", None) for callback in callbacks)
+    found = (getattr(callback, "repo_id", None) for callback in _callbacks(trainer))
     return next((name for name in found if isinstance(name, str)), None)
+
+
+def _may_show_texts(trainer: Trainer) -> bool:
+    """Tell whether any callback that pushes was allowed to show validation texts."""
+    return any(getattr(callback, "card_examples", False) for callback in _callbacks(trainer))
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
 
 
 def _logged(trainer: Trainer) -> Metrics:

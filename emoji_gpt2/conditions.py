@@ -54,11 +54,11 @@ def _optimization(trainer: Trainer) -> dict[str, str]:
         decay = max(group.get("weight_decay", 0.0) for group in groups)
         found["weight decay"] = f"{decay:g}, on matrices" if len(groups) > 1 else f"{decay:g}"
     for config in trainer.lr_scheduler_configs[:1]:
-        ours = type(config.scheduler) is LambdaLR
-        warmup = trainer.lightning_module.hparams.get("warmup_steps")
+        module = trainer.lightning_module
+        warmup = getattr(module, "warmup_steps", module.hparams.get("warmup_steps"))
         found["learning rate schedule"] = (
             f"linear warm-up to step {warmup}, then a cosine to 0"
-            if ours
+            if type(config.scheduler) is LambdaLR and warmup is not None
             else type(config.scheduler).__name__
         )
     return found

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
-from emoji_gpt2.hub_client import check_access, commit_folder
+from emoji_gpt2.hub_client import check_access, commit_files, files_of
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.snapshots import (
     checkpoints_to_push,
@@ -64,6 +64,8 @@ class PushToHub(Callback):
         strict: Stop training when a push has failed for good.
         request_timeout: Seconds without an answer after which a request is tried again.
         exit_wait: Seconds that a run which is stopped or fails waits for its last push.
+        card_examples: Whether the model card, also that in the run's folder, shows validation
+            texts as they are, with what the model answers.
 
     Raises:
         UserError: an argument is out of range.
@@ -80,6 +82,7 @@ class PushToHub(Callback):
         strict: bool = False,
         request_timeout: float = 60.0,
         exit_wait: float = 60.0,
+        card_examples: bool = False,
     ) -> None:
         check("--hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
         check("--hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
@@ -94,11 +97,13 @@ class PushToHub(Callback):
         self.strict = strict
         self.request_timeout = request_timeout
         self.exit_wait = exit_wait
+        self.card_examples = card_examples
         self._checked = False
         self._uploader: Uploader | None = None
         self._aside = Path()
         self._numbers = count()
         self._failed = False
+        self._said_that_readme_stays = False
         self._writes = 0
         self._seen: Any = None
 
@@ -241,7 +246,11 @@ class PushToHub(Callback):
 
     def _send(self, snapshot: Snapshot) -> None:
         assert self.repo_id is not None
-        commit_folder(snapshot.folder, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        files = files_of(snapshot.folder)
+        pushed = commit_files(files, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        if pushed.note and not self._said_that_readme_stays:
+            self._said_that_readme_stays = True
+            log.warning(pushed.note)
 
     def _finish(self, trainer: Trainer, at_most: float | None) -> list[str]:
         """Wait for the pushes, report, and return the failures."""

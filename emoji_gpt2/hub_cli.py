@@ -6,8 +6,8 @@ Prints the repository's address and exits with 0, or one line on standard error 
 """
 
 import argparse
+import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -18,18 +18,22 @@ from emoji_gpt2.export import MODEL
 from emoji_gpt2.hub_client import (
     REQUEST_TIMEOUT_S,
     check_access,
-    commit_folder,
+    commit_files,
+    files_of,
     reason,
     request_timeouts,
     with_retries,
 )
-from emoji_gpt2.snapshots import link_folder, take_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 def push(
     folder: Path, repo_id: str, revision: str | None = None, private: bool | None = None
 ) -> str:
     """Push a Transformers folder, or a run's folder: its model/ and last.ckpt.
+
+    The files are read where they lie; a run that writes them must have ended.
 
     Returns:
         The repository's address.
@@ -44,19 +48,19 @@ def push(
             f"{MODEL}/ or {LAST}; give another"
         )
     repo_id = check_access(repo_id, private, revision, "--repo_id")
-    with tempfile.TemporaryDirectory() as name:
-        aside = Path(name)
-        if (model / "config.json").is_file():
-            link_folder(model, aside)
-        if (folder / LAST).is_file():
-            take_checkpoint(folder / LAST, aside / LAST)
-        try:
-            with request_timeouts(REQUEST_TIMEOUT_S):
-                return with_retries(lambda: commit_folder(aside, repo_id, revision))
-        except Exception as error:  # noqa: BLE001 - one line for all of them
-            raise UserError(
-                f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
-            ) from None
+    files = files_of(model) if (model / "config.json").is_file() else {}
+    if (folder / LAST).is_file():
+        files[LAST] = folder / LAST
+    try:
+        with request_timeouts(REQUEST_TIMEOUT_S):
+            address, note = with_retries(lambda: commit_files(files, repo_id, revision))
+    except Exception as error:  # noqa: BLE001 - one line for all of them
+        raise UserError(
+            f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
+        ) from None
+    if note:
+        log.warning(note)
+    return address
 
 
 def main(words: Sequence[str] | None = None) -> None:

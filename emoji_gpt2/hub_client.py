@@ -1,7 +1,7 @@
-"""Talk to the Hugging Face Hub: who may write, one commit per folder, a checkpoint back.
+"""Talk to the Hugging Face Hub: who may write, one commit per push, a checkpoint back.
 
     repo_id = check_access("user/emoji", argument="--hub.repo_id")
-    commit_folder(Path("checkpoints/quickstart/model"), repo_id, message="epoch 3")
+    commit_files(files_of(Path("checkpoints/quickstart/model")), repo_id, message="epoch 3")
     checkpoint_from_hub("hf://user/emoji/last.ckpt")          # a file of the local cache
 
 The token comes from the environment (HF_TOKEN) or from ``hf auth login``, and from nowhere else; it
@@ -12,14 +12,26 @@ again; https://huggingface.co/docs/hub/rate-limits says how long the Hub wants o
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import _http
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    constants,
+    get_token,
+    hf_hub_download,
+    hf_hub_url,
+)
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import (  # type: ignore[attr-defined] # public, not in __all__
+    _http,
+    build_hf_headers,
+    get_session,
+    hf_raise_for_status,
+)
 from huggingface_hub.utils._http import parse_ratelimit_headers, set_client_factory
 from huggingface_hub.utils._validators import validate_repo_id
 from huggingface_hub.utils.tqdm import (
@@ -29,6 +41,7 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.readme import README, is_ours
 
 TRIES = 5
 """How often a push is tried before it counts as failed."""
@@ -95,40 +108,72 @@ def _prove_write_access(repo_id: str, private: bool | None, revision: str | None
     return repo_id
 
 
-def commit_folder(
-    folder: Path,
+def files_of(folder: Path) -> dict[str, Path]:
+    """Return all files of a folder, by their path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+class Pushed(NamedTuple):
+    """What came of a push.
+
+    Attributes:
+        address: Of the repository.
+        note: That the README.md there stays; empty if it does not.
+    """
+
+    address: str
+    note: str
+
+
+def commit_files(
+    files: Mapping[str, Path],
     repo_id: str,
     revision: str | None = None,
     message: str = "Push a model",
     tag: str | None = None,
-) -> str:
-    """Upload all files of a folder in one commit; unchanged ones make none.
+) -> Pushed:
+    """Upload files in one commit; unchanged ones make none, and a person's README.md stays.
 
     Args:
-        folder: Its files keep their paths.
+        files: By their path in the repository; nobody may write them meanwhile.
         repo_id: USER/NAME, which exists.
         revision: A branch that exists; None is main.
         message: First line of the commit.
         tag: Moved to the commit, or made.
 
-    Returns:
-        The repository's address.
-
     Raises:
         Exception: whatever the client raises; ``wait_before_retry`` says what to do about it.
     """
     api = HfApi()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    there, parent = _readme_there(repo_id, revision) if README in files else (b"", None)
+    stays = not is_ours(there.decode(errors="replace")) and there != files[README].read_bytes()
     # create_commit and not upload_folder, which makes several commits of many files.
     commit = api.create_commit(
         repo_id,
-        [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files],
+        [CommitOperationAdd(n, path) for n, path in files.items() if n != README or not stays],
         commit_message=message,
         revision=revision,
+        parent_commit=parent,  # if the README is edited meanwhile, this try fails
     )
     if tag:
         _move_tag(api, repo_id, tag, commit.oid)
-    return f"{api.endpoint}/{repo_id}"
+    note = f"{README} of {repo_id} stays: a person wrote it. To get the pushed one, delete it there"
+    return Pushed(f"{api.endpoint}/{repo_id}", note if stays else "")
+
+
+def _readme_there(repo_id: str, revision: str | None) -> tuple[bytes, str | None]:
+    """Return a branch's README.md, empty if there is none, and the commit that it was read from."""
+    reply = get_session().get(
+        hf_hub_url(repo_id, README, revision=revision), headers=build_hf_headers()
+    )
+    commits = (one.headers.get("X-Repo-Commit") for one in (*reply.history, reply))
+    commit = next(filter(None, commits), None)
+    try:
+        hf_raise_for_status(reply)
+    except EntryNotFoundError:
+        return b"", commit
+    return reply.content, commit
 
 
 def _move_tag(api: HfApi, repo_id: str, tag: str, oid: str) -> None:

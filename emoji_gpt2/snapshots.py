@@ -50,13 +50,13 @@ def _link(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def take_checkpoint(path: Path, target: Path, trainer: Trainer | None = None) -> None:
+def take_checkpoint(path: Path, target: Path, trainer: Trainer) -> None:
     """Copy a checkpoint, or link it where the trainer replaces the file whole.
 
     Lightning's own way of writing does not: it moves the file from the system's temporary folder,
     which between two file systems means to write into the file that is there.
     """
-    if trainer and isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+    if isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
         _link(path, target)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)

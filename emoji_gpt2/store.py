@@ -30,6 +30,8 @@ from filelock import Timeout
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from typing_extensions import Self
 
+from emoji_gpt2.files import apply_umask
+
 log = logging.getLogger(__name__)
 
 Array = np.ndarray
@@ -133,6 +135,7 @@ class StoreWriter:
         self.dtype = np.dtype(dtype)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        apply_umask(self._aside)
         self._ids = (self._aside / "ids.bin").open("wb")
         self._soft_tokens = (self._aside / "soft_tokens.bin").open("wb")
         self._soft_shares = (self._aside / "soft_shares.bin").open("wb")

@@ -12,16 +12,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard, metadata_eval_result
 from lightning.pytorch import Trainer
+from torch.optim.lr_scheduler import LambdaLR
 
-from emoji_gpt2 import collect
+from emoji_gpt2 import collect, conditions
 from emoji_gpt2.callbacks import ExportBest
 from emoji_gpt2.card import card, in_words, metadata
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.generate import EmojiGenerator
+from emoji_gpt2.held_out import validation_texts
 from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.table import EmojiTable
 from tests.cli_runs import (
@@ -170,10 +173,23 @@ def test_the_results_are_the_run_s_and_the_baselines_are_counted_anew(
     assert f"On the {len(ranks)} validation texts" in text
 
 
-def test_the_examples_are_the_model_s_answers(
-    text: str, trained_run: Path, data: EmojiDataModule
+def test_no_validation_text_is_on_a_card_that_nobody_allowed_it(
+    text: str, data: EmojiDataModule
 ) -> None:
-    generator = EmojiGenerator.from_pretrained(trained_run / "model")
+    held_out, _, _ = validation_texts(data.store, data.tokenizer)
+    assert held_out
+    cells = {cell for line in text.splitlines() for cell in line.lower().split(" | ")}
+    assert not {*held_out} & {cell.strip("| ") for cell in cells}
+    assert "held-out text |" not in text
+    assert f"On the {len(held_out)} validation texts" in text, "how good it is stays"
+
+
+def test_the_examples_are_the_model_s_answers(cli: Cli, data: EmojiDataModule) -> None:
+    cli.cards = True
+    run = cli("--hub.card_examples=true")
+    assert run.status == 0, run.stderr
+    text = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
+    generator = EmojiGenerator.from_pretrained(run.folder / "model")
     rows = {row["name"]: row["emoji"] for row in read_csv(Path(str(data.recipe.path)))}
     held_out = table_below(text, "held-out text", "three likeliest emoji", "wanted")
     assert len(held_out) == len(data.store.splits["val"])
@@ -312,6 +328,22 @@ def test_texts_cannot_break_the_card() -> None:
     (row,) = (line for line in text.splitlines() if line.startswith("| a"))
     assert row.startswith(r"| a\|b \<img src=x\> \`c\` \*d\* \[e\](f) long")
     assert row.endswith("… | 🍕 | 🍕 |")
+
+
+def test_what_the_reader_s_own_program_must_do_is_said() -> None:
+    text = card(FACTS)
+    assert "`suppress_tokens` in `generation_config.json`" in text
+    assert "truncation=True" in text
+
+
+def test_a_schedule_is_named_by_its_class_where_its_warm_up_is_not_known() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    schedule = SimpleNamespace(scheduler=LambdaLR(optimizer, lambda _: 1.0))
+    module = SimpleNamespace(hparams={})  # of a subclass with arguments of its own
+    trainer: Any = SimpleNamespace(
+        optimizers=[optimizer], lr_scheduler_configs=[schedule], lightning_module=module
+    )
+    assert conditions._optimization(trainer)["learning rate schedule"] == "LambdaLR"
 
 
 def test_durations() -> None:

@@ -18,11 +18,16 @@ from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.pretrained import load_gpt2_tokenizer
+from emoji_gpt2.readme import is_ours
+from emoji_gpt2.tokenizer import add_emoji_tokens, encode_texts
 from tests.cli_runs import (
+    ROOT,
     UPSTREAM,
     contents,
     trained_run,  # noqa: F401 -- a fixture
 )
+from tests.conftest import TINY
 
 pytestmark = UPSTREAM
 
@@ -53,6 +58,8 @@ print(json.dumps({
     "samples": sample(200),
     "alone": [greedy([text])[0] for text in TEXTS],
     "batched": greedy(TEXTS, batch_size=3),
+    "long": greedy(["cake " * n for n in (1015, 1016, 9000)], batch_size=2, truncation=True),
+    "long_ids": tokenizer("cake " * 9000, truncation=True).input_ids,
     "tied": model.lm_head.weight is model.transformer.wte.weight,
     "dtypes": sorted({str(p.dtype) for p in model.parameters()}),
     "ids": ids.tolist(),
@@ -131,6 +138,39 @@ def test_padding_changes_no_answer(stranger: dict[str, list[str]]) -> None:
     assert all(split_longest(a, {*emoji_of_the_table()}) for a in stranger["alone"])
 
 
+def test_texts_of_any_length_are_answered(
+    stranger: dict[str, list[str]], best: EmojiGPT2, trained_run: Path
+) -> None:
+    assert all(split_longest(a, {*emoji_of_the_table()}) for a in stranger["long"])
+    cake, end = best.tokenizer("cake").input_ids
+    assert stranger["long_ids"] == [cake] * (1024 - 8 - 1) + [end]
+    again = load_gpt2_tokenizer(str(trained_run / "model"))
+    again, new = add_emoji_tokens(again)
+    assert not new
+    assert encode_texts(again, ["cake " * 2000])[0][:1500] == [cake] * 1500, "training reads it all"
+
+
+@pytest.mark.parametrize(("n_positions", "longest"), [(128, 120), (8, 2)])
+def test_the_longest_prompt_leaves_room_for_an_answer(
+    tmp_path: Path, n_positions: int, longest: int
+) -> None:
+    model = EmojiGPT2(config={**TINY, "n_positions": n_positions})
+    model.configure_model()
+    save_transformers_folder(model.model, model.tokenizer, tmp_path / "model")
+    tokenizer = GPT2Tokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer.model_max_length == longest
+    assert model.tokenizer.model_max_length == 1024, "the caller's own is as it was"
+    assert len(tokenizer("pizza " * 200, truncation=True).input_ids) == longest
+
+
+def test_the_base_that_ships_is_such_a_folder() -> None:
+    config, tokenizer = (
+        json.loads((ROOT / "checkpoints" / "base" / name).read_text(encoding="utf-8"))
+        for name in ("config.json", "tokenizer_config.json")
+    )
+    assert tokenizer["model_max_length"] == config["n_positions"] - 8
+
+
 def test_generation_config_suppresses_exactly_what_is_no_candidate(trained_run: Path) -> None:
     folder = trained_run / "model"
     config = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
@@ -150,12 +190,17 @@ def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path
     assert card.startswith("---\n")
     assert "pipeline_tag: text-generation" in card
     assert "{" not in card
+    assert is_ours(card)
+    assert "truncation=True" in card
+    assert "`suppress_tokens`" in card
 
 
 def test_card_and_pictures_are_part_of_the_folder(best: EmojiGPT2, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_transformers_folder(best.model, best.tokenizer, folder, "# 🍕", {"a.png": b"picture"})
-    assert (folder / "README.md").read_text(encoding="utf-8") == "# 🍕"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# 🍕\n")
+    assert is_ours(text), "a push may replace it"
     assert (folder / "a.png").read_bytes() == b"picture"
 
 

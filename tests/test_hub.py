@@ -181,14 +181,23 @@ def test_a_run_goes_on_and_what_is_unchanged_makes_no_commit(
     assert contents(begun / "model").items() <= repo_of(hub).files.items()
 
 
+class Larger(EmojiGPT2):
+    """As a user writes one: with weights of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize("kind", [EmojiGPT2, Larger])
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 def test_any_trainer_with_callbacks_in_any_order(
-    hub: HubServer, token: None, tmp_path: Path
+    hub: HubServer, token: None, tmp_path: Path, kind: type[EmojiGPT2]
 ) -> None:
     data = EmojiDataModule(
         str(write_table(tmp_path / "t.csv")), batch_size=8, cache_dir=str(tmp_path / "cache")
     )
-    model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2})
+    model = kind(config={"n_layer": 1, "n_embd": 16, "n_head": 2})
     push = PushToHub("emoji", strategy="checkpoint", min_interval=0)
     trainer = Trainer(
         max_epochs=2,
@@ -210,6 +219,19 @@ def test_any_trainer_with_callbacks_in_any_order(
     weights = GPT2LMHeadModel.from_pretrained(REPO).state_dict()
     assert torch.equal(weights["lm_head.weight"], saved["state_dict"]["model.lm_head.weight"])
     assert_nothing_aside(tmp_path)
+
+
+def test_a_persons_readme_stays_through_a_run_which_says_so_once(
+    cli: Cli, hub: HubServer, token: None
+) -> None:
+    hub.add_repo(REPO, {"README.md": b"# Mine\n"})
+    run = pushing(cli, "every_save")
+    assert run.status == 0, run.stderr
+    repo = repo_of(hub)
+    assert repo.messages == [INITIAL, STEP_4, BEST]
+    model = contents(run.folder / "model")
+    assert repo.files == model | {"README.md": b"# Mine\n"}
+    assert run.stderr.count(f"README.md of {REPO} stays") == 1
 
 
 def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
@@ -483,8 +505,13 @@ def test_two_processes_push_once_per_save(cli: Cli, hub: HubServer) -> None:
 
 
 def test_push_by_hand(
-    hub: HubServer, token: None, trained_run: Path, capsys: pytest.CaptureFixture[str]
+    hub: HubServer,
+    token: None,
+    trained_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # files are pushed from where they lie
     hub_main(["push", str(trained_run), "--repo_id", REPO, "--private"])
     assert capsys.readouterr().out == f"{hub.url}/{REPO}\n"
     wanted = contents(trained_run / "model")
@@ -497,6 +524,17 @@ def test_push_by_hand(
     hub_main(["push", str(trained_run / "model"), "--repo_id", REPO, "--revision", "dev"])
     assert {*repo_of(hub).branches} == {"main", "dev"}
     assert len(repo_of(hub).commits) == 2, "unchanged files make no commit"
+
+
+def test_a_push_by_hand_leaves_a_persons_readme(
+    hub: HubServer, token: None, trained_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = contents(trained_run / "model")
+    edited = ours["README.md"].replace(b"# ", b"# My ", 1)
+    repo = hub.add_repo(REPO, {"README.md": edited})
+    hub_main(["push", str(trained_run / "model"), "--repo_id", REPO])
+    assert repo.files == ours | {"README.md": edited}
+    assert f"README.md of {REPO} stays" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import emoji_gpt2
 PACKAGE = Path(emoji_gpt2.__file__).parent
 LAYERS = {
     "errors": 0,
+    "files": -1,
+    "readme": 0,
     "allocator": 0,
     "adapters": 1,
     "text": 0,

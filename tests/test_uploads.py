@@ -14,7 +14,8 @@ from emoji_gpt2.errors import MissingFileError, UserError
 from emoji_gpt2.hub_client import (
     check_access,
     checkpoint_from_hub,
-    commit_folder,
+    commit_files,
+    files_of,
     reason,
     request_timeouts,
     wait_before_retry,
@@ -197,7 +198,7 @@ def test_what_passes_is_tried_again(
 
 
 def _send(snapshot: Snapshot) -> None:
-    commit_folder(snapshot.folder, REPO, message=snapshot.title, tag=snapshot.tag)
+    commit_files(files_of(snapshot.folder), REPO, message=snapshot.title, tag=snapshot.tag)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -265,7 +266,7 @@ def test_large_files_go_by_lfs_in_one_commit(
     for name in names:
         (tmp_path / name).write_bytes(name.encode() + b"\0")
     hub.faults.append(Fault("PUT", "/lfs/", kind="cut"))
-    with_retries(lambda: commit_folder(tmp_path, REPO))
+    with_retries(lambda: commit_files(files_of(tmp_path), REPO))
     assert repo.files == {name: name.encode() + b"\0" for name in names}
     assert len(repo.messages) == 2
     assert hub.count("PUT", "/lfs/") >= 3
