@@ -21,6 +21,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from emoji_gpt2.descriptions import held_out_keywords
 from emoji_gpt2.english import families
 from emoji_gpt2.examples import Example
 from emoji_gpt2.table import EmojiTable
@@ -42,6 +43,11 @@ MAX_WORDS, MAX_FILLERS = 4, 8
 P_NAME, P_INFLECT, P_STOP, P_COMMA = 0.1, 0.3, 0.3, 0.15
 
 
+def _keywords(table: EmojiTable, emoji: str) -> list[str]:
+    keywords = dict.fromkeys(map(normalize_text, table.keywords(emoji)))
+    return [keyword for keyword in keywords if keyword not in held_out_keywords()]
+
+
 class PhraseMaker:
     """Makes up texts and their answers.
 
@@ -49,7 +55,7 @@ class PhraseMaker:
         table: Where names and keywords are from.
         emoji: Those to make texts for, and to answer with.
         ranks: English words by frequency, 0 the most frequent, as ``word_ranks`` gives.
-        held_out: Normalised keywords that must not flow in, since a model is evaluated on them.
+        held_out: Normalised texts that none of the made-up ones may be, besides held-out keywords.
     """
 
     def __init__(
@@ -62,20 +68,17 @@ class PhraseMaker:
         self.emoji = list(emoji)
         self.held_out = held_out
         self.names = [normalize_text(table.name(one)) for one in emoji]
-        self.keywords = [
-            [k for k in dict.fromkeys(map(normalize_text, table.keywords(e))) if k not in held_out]
-            for e in emoji
-        ]
+        self.keywords = [_keywords(table, one) for one in emoji]
         self.counts = [
-            Counter(word for text in (name, *keywords) for word in words(text))
-            for name, keywords in zip(self.names, self.keywords, strict=True)
+            Counter(word for text in (name, *own) for word in words(text))
+            for name, own in zip(self.names, self.keywords, strict=True)
         ]
         self.family = families({word for counts in self.counts for word in counts}, ranks)
         places = np.arange(len(self.emoji))
-        n_keywords = np.array([1 + len(keywords) for keywords in self.keywords])
-        self.prior: Floats = (
-            MANY_KEYWORDS * np.log(n_keywords) - EARLY * np.log(places + 20)
-        ).astype(np.float32)
+        n_texts = np.array([1 + len(own) for own in self.keywords])
+        self.prior: Floats = (MANY_KEYWORDS * np.log(n_texts) - EARLY * np.log(places + 20)).astype(
+            np.float32
+        )
         self.fillers = sorted(ranks, key=lambda word: ranks[word])
         zipf = np.array([1 / (ranks[word] + ZIPF_OFFSET) for word in self.fillers])
         self.filler_shares = np.cumsum(zipf) / zipf.sum()
@@ -114,7 +117,7 @@ class PhraseMaker:
         made = 0
         while made < count:
             text = self._text(rng)
-            if text not in self.held_out:  # an inflection may be one
+            if text not in self.held_out and text not in held_out_keywords():
                 best, shares = self.posterior(text)
                 answers = [self.emoji[place] for place in best]
                 drawn = np.searchsorted(np.cumsum(shares), rng.random() * shares.sum())

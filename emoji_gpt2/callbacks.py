@@ -16,8 +16,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
+from torch import distributed as dist
 
 from emoji_gpt2.card import card
+from emoji_gpt2.checkpoint_io import holding_weights_of
 from emoji_gpt2.checkpoints import LAST, BestCheckpoint, is_between_steps
 from emoji_gpt2.collect import Session, collect
 from emoji_gpt2.export import save_transformers_folder
@@ -58,21 +60,28 @@ class ExportBest(Checkpoint):
         assert isinstance(pl_module, EmojiGPT2)
         self._session.stop()
         best = _best_checkpoint(trainer)
-        if best:
-            pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
-        text, pictures = self._card(trainer, pl_module)
-        for name, picture in pictures.items():
-            (self.folder.parent / name).write_bytes(picture)
-        save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder, text, pictures)
+        if best is None:
+            self._export(trainer, pl_module, trainer.global_step)
+        else:
+            with holding_weights_of(best, pl_module) as step:
+                self._export(trainer, pl_module, step)
         source = f"of {Path(best).name}" if best else "at the end of training"
         rank_zero_info(f"The weights {source} are in {self.folder}, a Transformers folder.")
 
-    def _card(self, trainer: Trainer, weights: EmojiGPT2) -> tuple[str | None, dict[str, bytes]]:
+    def _export(self, trainer: Trainer, pl_module: EmojiGPT2, step: int) -> None:
+        text, pictures = self._card(trainer, pl_module, step)
+        for name, picture in pictures.items():
+            (self.folder.parent / name).write_bytes(picture)
+        save_transformers_folder(pl_module.model, pl_module.tokenizer, self.folder, text, pictures)
+
+    def _card(
+        self, trainer: Trainer, pl_module: EmojiGPT2, step: int
+    ) -> tuple[str | None, dict[str, bytes]]:
         """Return the card and its pictures; the weights are worth more than a card that fails."""
-        if weights is trainer.lightning_module and isinstance(trainer.strategy, FSDPStrategy):
+        if isinstance(trainer.strategy, FSDPStrategy):
             return None, {}  # this rank alone could not ask its shards anything
         try:
-            facts, pictures = collect(trainer, weights, self._session, self.folder)
+            facts, pictures = collect(trainer, pl_module, self._session, self.folder, step)
             return card(facts), pictures
         except Exception:
             log.exception("The model card could not be written; a short one stands in for it.")
@@ -98,29 +107,36 @@ class StopOnSignal(Checkpoint):
 
     Args:
         dirpath: Where last.ckpt is written.
+        notebook: Whether a notebook runs, which must not exit: after SIGINT training ends as if all
+            epochs were done, and a second one is a KeyboardInterrupt; SIGTERM is left alone.
     """
 
-    def __init__(self, dirpath: str | Path) -> None:
+    def __init__(self, dirpath: str | Path, *, notebook: bool = False) -> None:
         self.path = Path(dirpath) / LAST
+        self.notebook = notebook
         self._received = 0
         self._before: dict[int, Any] = {}
+        self._hosts: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would stop in the middle of a step."""
+        if trainer.world_size > 1:
+            self._hosts = dist.new_group(backend="gloo")
         if threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGINT]
-        if not SLURMEnvironment.detect():
+        if SLURMEnvironment.detect():
+            if callable(signal.getsignal(signal.SIGUSR1)):  # Lightning requeues
+                numbers.append(signal.SIGUSR1)
+        elif not self.notebook:
             numbers.append(signal.SIGTERM)
-        elif callable(signal.getsignal(signal.SIGUSR1)):  # Lightning requeues
-            numbers.append(signal.SIGUSR1)
         for number in numbers:
             self._before[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         if number in EXITS:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, self._before[number] if self.notebook else signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -138,14 +154,28 @@ class StopOnSignal(Checkpoint):
         wish = NOTHING
         if self._received and now:
             wish = EXIT if self._received in EXITS else REQUEUE
-        decision = trainer.strategy.reduce(
-            torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"
-        )
+        decision = self._largest(wish)
         if decision == REQUEUE:
             self._received = 0
             self._before[signal.SIGUSR1](signal.SIGUSR1, None)  # Lightning's, on every rank
+        elif decision == EXIT and self.notebook:
+            self._received = 0
+            trainer.should_stop = True
+            self._say(trainer, signal.SIGINT, "the same call and resume=True")
         elif decision == EXIT:
             self._exit(trainer, self._received or int(signal.SIGTERM))
+
+    def _largest(self, wish: int) -> int:
+        """Return the largest wish of all ranks.
+
+        The hosts agree among themselves, by a group of their own: a tensor on the GPUs would be
+        there only when all work that waits for them is done, which the host runs ahead of.
+        """
+        if self._hosts is None:
+            return wish
+        wishes = torch.tensor(wish)
+        dist.all_reduce(wishes, op=dist.ReduceOp.MAX, group=self._hosts)
+        return int(wishes)
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
@@ -153,11 +183,14 @@ class StopOnSignal(Checkpoint):
         if connector._first_loop_iter is not None:  # noqa: SLF001 - not an epoch's end
             # Lightning would log this step after the hook; without it metrics.csv lacks its row.
             connector.update_train_step_metrics()
+        self._say(trainer, number, "the same command and --ckpt_path last")
+        raise SystemExit(128 + number)
+
+    def _say(self, trainer: Trainer, number: int, how: str) -> None:
         rank_zero_info(
             f"\nStopped by {signal.Signals(number).name} after step {trainer.global_step}: "
-            f"{self.path} is written; go on with the same command and --ckpt_path last"
+            f"go on from {self.path} with {how}"
         )
-        raise SystemExit(128 + number)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -173,3 +206,4 @@ class StopOnSignal(Checkpoint):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        self._hosts = None  # it ends with all others

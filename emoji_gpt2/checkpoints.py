@@ -3,9 +3,10 @@
 Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out")])
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
@@ -13,8 +14,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.errors import UserError, local_path
 
 LAST = "last.ckpt"
+Mode = Literal["min", "max"]
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -22,18 +25,23 @@ class BestCheckpoint(ModelCheckpoint):
 
     Args:
         dirpath: Folder of the checkpoints; None is the run's output_dir.
-        filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in.
+        filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in, with their names:
+            {val/mrr:.3f} becomes val_mrr=0.118.
         monitor: The metric that says which is best: how high new texts' emoji are ranked, rather
             than val/loss, which rises early while the ranking still gets better; null keeps the
             newest.
         verbose: Say what is saved.
         save_top_k: How many of the best to keep; -1 keeps all, 0 none.
-        mode: min or max: which value of the metric is best.
+        mode: min or max: which value of the metric is best; null is min for a loss and max for
+            hit@k, mrr, accuracy and F1.
         save_weights_only: Leave out what resuming needs.
         every_n_train_steps: Optimizer steps between two writings of last.ckpt. With monitor null
             these are kept checkpoints too.
         train_time_interval: Time between two writings of last.ckpt, likewise.
         every_n_epochs: Epochs between two checkpoints.
+
+    Raises:
+        UserError: ``dirpath`` is an address, or ``monitor`` needs a ``mode``.
     """
 
     def __init__(
@@ -43,7 +51,7 @@ class BestCheckpoint(ModelCheckpoint):
         monitor: str | None = "val/mrr",
         verbose: bool = False,
         save_top_k: int = 1,
-        mode: str = "max",
+        mode: Mode | None = None,
         save_weights_only: bool = False,
         every_n_train_steps: int | None = None,
         train_time_interval: timedelta | None = None,
@@ -53,12 +61,13 @@ class BestCheckpoint(ModelCheckpoint):
         # steps and times are LastCheckpoint's business then.
         by_step = monitor is None
         super().__init__(
-            dirpath=dirpath,
-            filename=filename,
+            dirpath=local_path("--checkpoint.dirpath", dirpath) if dirpath else None,
+            filename=_with_names(filename or "{epoch}-{step}"),
             monitor=monitor,
             verbose=verbose,
             save_top_k=save_top_k,
-            mode=mode,
+            mode=_best(monitor, mode),
+            auto_insert_metric_name=False,
             save_weights_only=save_weights_only,
             every_n_train_steps=every_n_train_steps if by_step else None,
             train_time_interval=train_time_interval if by_step else None,
@@ -76,7 +85,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Monitor nothing if nothing is validated."""
-        if str(self.monitor).startswith("val/") and not sum(trainer.num_val_batches):
+        if str(self.monitor).startswith("val/") and not validates(trainer):
             rank_zero_info(f"no validation rows: the newest checkpoint is kept, not {self.monitor}")
             self.monitor = None
         super().on_train_start(trainer, pl_module)
@@ -85,6 +94,34 @@ class BestCheckpoint(ModelCheckpoint):
         """Go on with the best so far, unless it was lost with another disk: then start anew."""
         if Path(state_dict["best_model_path"]).is_file():
             super().load_state_dict(state_dict)
+
+
+def _best(monitor: str | None, mode: Mode | None) -> Mode:
+    """Return which value of a metric is best: as ``mode`` says, or else the metric's name."""
+    usual = _usual_mode(monitor or "mrr")
+    best = mode or usual
+    if best is None:
+        raise UserError(
+            f"--checkpoint.mode: got none with --checkpoint.monitor {monitor!r}, wanted min or "
+            "max; give the one that is better"
+        )
+    if monitor and usual not in (None, best):  # as a config.yaml of an earlier version may have it
+        rank_zero_info(f"the {best} of {monitor} is kept, as --checkpoint.mode says")
+    return best
+
+
+def _usual_mode(monitor: str) -> Mode | None:
+    name = monitor.rpartition("/")[2]
+    if "loss" in name:
+        return "min"
+    return "max" if re.search("(^|_)(hit|mrr|acc)|f1", name) else None
+
+
+def _with_names(filename: str) -> str:
+    """Put each value's name before it, as Lightning does, but without the folders of a "/"."""
+    return re.sub(
+        r"(?<!=)\{([^:}]+)", lambda found: f"{found[1].replace('/', '_')}={found[0]}", filename
+    )
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -169,6 +206,12 @@ class LastCheckpoint(ModelCheckpoint):
         """Write the end of training, if the last step was not written."""
         if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
             self._save_checkpoint(trainer, str(Path(str(self.dirpath)) / LAST))
+
+
+def validates(trainer: Trainer) -> bool:
+    """Return whether a fit validates; loaders not made yet, before a later epoch's, have rows."""
+    made = trainer.val_dataloaders is not None
+    return trainer.enable_validation and (not made or sum(trainer.num_val_batches) > 0)
 
 
 def is_between_steps(trainer: Trainer) -> bool:

@@ -63,20 +63,19 @@ class Session:
 
 
 def collect(
-    trainer: Trainer, weights: EmojiGPT2, session: Session, folder: Path
+    trainer: Trainer, weights: EmojiGPT2, session: Session, folder: Path, step: int
 ) -> tuple[RunFacts, dict[str, bytes]]:
     """Return the facts of a run, and its pictures by file name.
 
     Args:
         trainer: After fit.
-        weights: What is exported: the trainer's module, or one loaded from a checkpoint.
+        weights: The trainer's module, with the weights that are exported.
         session: Of this fit.
         folder: Where the model goes; its name and its parent's are in the card.
+        step: Optimizer steps of the weights.
     """
     data = getattr(trainer, "datamodule", None)
     data = data if isinstance(data, EmojiDataModule) else None
-    live = weights is trainer.lightning_module
-    step = trainer.global_step if live else weights.loaded_step or 0
     logged = _logged(trainer)
     repo_id = _repo_id(trainer)
     pictures = {CURVES: curves_png(logged, step)} if logged and can_plot() else {}
@@ -109,12 +108,10 @@ def _answers(weights: EmojiGPT2, data: EmojiDataModule | None, n_shown: int) -> 
     """
     texts, wanted, n_texts = validation_texts(data.store, data.tokenizer) if data else ([], [], 0)
     shown = evenly(len(texts), n_shown).tolist()
-    training = weights.model.training
     generator = EmojiGenerator(weights.model, weights.tokenizer, str(weights.device))
     asked = [*PROMPTS, *(texts[i] for i in shown)]
     ranked = [tuple(best) for best in generator.rank(asked, top_k=3)]
     generated = generator.generate(PROMPTS, max_emoji=MAX_NEW_TOKENS)
-    weights.model.train(training)
     emoji = list(EmojiTable.builtin())
     found: dict[str, Any] = {
         "prompts": tuple(map(Answer, PROMPTS, ranked, generated)),

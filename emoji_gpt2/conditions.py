@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
-from torch.optim.lr_scheduler import LambdaLR
 
 from emoji_gpt2 import __version__
 from emoji_gpt2.data import EmojiDataModule
 from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.optim import WarmupCosine
 
 PACKAGES = ("torch", "lightning", "transformers", "huggingface_hub")
 
@@ -54,11 +54,9 @@ def _optimization(trainer: Trainer) -> dict[str, str]:
         decay = max(group.get("weight_decay", 0.0) for group in groups)
         found["weight decay"] = f"{decay:g}, on matrices" if len(groups) > 1 else f"{decay:g}"
     for config in trainer.lr_scheduler_configs[:1]:
-        module = trainer.lightning_module
-        warmup = getattr(module, "warmup_steps", module.hparams.get("warmup_steps"))
         found["learning rate schedule"] = (
-            f"linear warm-up to step {warmup}, then a cosine to 0"
-            if type(config.scheduler) is LambdaLR and warmup is not None
+            f"linear warm-up to step {config.scheduler.warmup_steps}, then a cosine to 0"
+            if isinstance(config.scheduler, WarmupCosine)
             else type(config.scheduler).__name__
         )
     return found

@@ -12,26 +12,34 @@ loss = cross_entropy(logits, batch.labels_N)
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.batches import Array, EvaluationSampler, LengthGroupedSampler
+from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.examples import SkinTones
 from emoji_gpt2.languages import ENGLISH, parse_languages
 from emoji_gpt2.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
 from emoji_gpt2.prepare import Recipe
 from emoji_gpt2.pretrained import load_gpt2_tokenizer
-from emoji_gpt2.rows import HashedTexts
 from emoji_gpt2.sources.fetch import default_cache_dir
 from emoji_gpt2.store import Store, is_whole
-from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id
+from emoji_gpt2.text import is_valid_unicode, normalize_text
+from emoji_gpt2.tokenizer import (
+    N_POSITIONS,
+    add_emoji_tokens,
+    encode_prompts,
+    eos_id,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # only a caller of from_frame needs it, and has imported it
@@ -57,9 +65,10 @@ class EmojiDataModule(LightningDataModule):
         text_column: The column of the texts; None looks for name, text, description or prompt.
         emoji_column: The column of the emoji; None looks for emoji, emojis or completion.
         encoding: How the source's characters are encoded.
-        val_fraction: Share of the distinct texts held out for validation, at most 10,000 texts.
-            Where the source has no texts to spare (one per emoji), built-in keywords of its emoji
-            are used.
+        val_fraction: Share of the distinct texts held out for validation, at most 10,000 texts; 0
+            holds none out. Where the source has no texts to spare (one per emoji, or built-in
+            names), validation is on those built-in keywords of its emoji that no model of this
+            package ever learns from, about 5 % of them (``descriptions.py``).
         test_fraction: Share of the distinct texts held out for testing, likewise.
         made_up_texts: Training texts to make up from the built-in names and keywords, such as
             "halloween scary establish!" for 🧟 and 🎃, so that sentences are understood. Such a
@@ -106,6 +115,7 @@ class EmojiDataModule(LightningDataModule):
         allow_other_data: bool = False,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()
         check("--data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         check(
             "--data.max_length",
@@ -155,8 +165,8 @@ class EmojiDataModule(LightningDataModule):
         self._tokenizer: GPT2Tokenizer | None = None
         self._store: Store | None = None
         self._prompts: PromptDataset | None = None
-        self._train_loader: TrainingLoader | None = None
-        self._place: dict[str, int] | None = None
+        self._order: LengthGroupedSampler | None = None
+        self._loader: TrainingLoader | None = None
 
     @classmethod
     def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":
@@ -197,10 +207,9 @@ class EmojiDataModule(LightningDataModule):
         """Lines that say what was read, kept, merged and dropped."""
         return self.store.report
 
-    @property
-    def held_out_texts(self) -> HashedTexts:
-        """All normalised texts of validation and test; training must not look at them."""
-        return HashedTexts(self.store.held_out)
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.tokenizer)
 
     def prepare_data(self) -> None:
         """Read, check, tokenize and cache the sources, unless the cache has them. Once per node."""
@@ -212,9 +221,9 @@ class EmojiDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Map the prepared rows into memory and say what they are."""
-        if stage == "predict":
-            self._prompts = self._read_prompts()
-        elif self._store is None:
+        if stage in ("predict", None) and self.predict_path is not None:
+            self._prompts = self._read_prompts(self.predict_path)
+        if stage != "predict" and self._store is None:
             folder = self.recipe.locate(self.tokenizer, self.cache_dir)
             if not is_whole(folder):
                 raise UserError(
@@ -224,31 +233,39 @@ class EmojiDataModule(LightningDataModule):
             for line in self.report:
                 rank_zero_info(line)
 
-    def _read_prompts(self) -> PromptDataset:
-        if self.predict_path is None:
-            raise UserError("--data.predict_path: got none, wanted a table of texts; give its path")
-        source = self.recipe.open(self.predict_path, self.cache_dir, needs_emoji=False)
+    def _read_prompts(self, path: str) -> PromptDataset:
+        source = self.recipe.open(path, self.cache_dir, needs_emoji=False)
         texts = [text for chunk in source.chunks() for text in chunk.texts]
+        usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
+        if len(usable) < len(texts):
+            empty = len(texts) - len(usable)
+            rank_zero_info(f"{source.path.name}: {empty:,} of {len(texts):,} rows have no text")
         limit = self.recipe.max_length - 1
-        prompts = encode_prompts(self.tokenizer, texts, limit, "--data.predict_path: row")
-        return PromptDataset(texts, prompts, eos_id(self.tokenizer))
+        prompts = encode_prompts(self.tokenizer, usable, limit, "--data.predict_path: text")
+        return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)
 
     def train_dataloader(self) -> TrainingLoader:
-        """Return this rank's training batches, in a new order each epoch."""
-        dataset = self._dataset("train")
-        trainer = self.trainer
-        sampler = LengthGroupedSampler(
-            dataset.lengths, self.batch_size, self.seed, *self._rank_and_world_size(),
-            accumulate=trainer.accumulate_grad_batches if trainer else 1,
-        )  # fmt: skip
-        self._train_loader = TrainingLoader(
-            dataset, sampler, self.num_workers, self.pin_memory,
-            first_epoch=trainer.current_epoch if trainer else 0,
-        )  # fmt: skip
-        if self._place is not None:
-            self._train_loader.load_state_dict(self._place)
-            self._place = None
-        return self._train_loader
+        """Return this rank's training batches; each iteration is the next epoch's order.
+
+        Loaders that are made one after another, as in a loop over epochs, go on with the epochs.
+        """
+        self._order = self._next_order(self._order)
+        self._loader = TrainingLoader(
+            self._dataset("train"),
+            self._order,
+            self.trainer,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+        )
+        return self._loader
+
+    def _next_order(self, previous: LengthGroupedSampler | None = None) -> LengthGroupedSampler:
+        lengths = self._dataset("train").lengths
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        order = LengthGroupedSampler(lengths, self.batch_size, self.seed, accumulate)
+        if previous is not None:
+            order.follow(previous)
+        return order
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the training data, and what that is, for a checkpoint.
@@ -256,9 +273,11 @@ class EmojiDataModule(LightningDataModule):
         Lightning 2.6 restores a loader's own state in the middle of an epoch only, a data module's
         always.
         """
-        if self._train_loader is None:
+        if self._order is None:
             return {}
-        place = self._train_loader.state_dict()
+        place = self._order.state_dict()
+        if self._loader and (self._loader.order is self._order or self._loader.order.given):
+            place = self._loader.state_dict()
         if self.trainer and place["batches"] >= self.trainer.num_training_batches:
             place = {"epoch": place["epoch"] + 1, "batches": 0}
         return place | {"rows": self.store.folder.name, "options": self._options_of_order()}
@@ -270,7 +289,9 @@ class EmojiDataModule(LightningDataModule):
             UserError: the rows, or an option that decides their order, are not those of the
                 checkpoint, and ``allow_other_data`` is not set.
         """
-        if not state_dict or (self.trainer and self.trainer.state.fn != "fit"):
+        if not state_dict or self._store is None:  # load_from_checkpoint wants the arguments only
+            return
+        if self.trainer and self.trainer.state.fn != "fit":
             return
         changes = self._changes_since(state_dict)
         if changes and not self.allow_other_data:
@@ -281,23 +302,32 @@ class EmojiDataModule(LightningDataModule):
             )
         for change in changes:
             rank_zero_info(f"going on with other data: {change}")
-        self._place = {key: state_dict[key] for key in ("epoch", "batches")}
+        rows = state_dict["batches"] * state_dict["options"]["batch_size"]
+        place = {"epoch": state_dict["epoch"], "batches": rows // self.batch_size}
+        self._order = self._next_order()
+        self._order.load_state_dict(place)
+        if self._loader is not None:
+            self._loader.order.given = 0  # a finder's trials are over; its loader may stay
 
     def _options_of_order(self) -> dict[str, Any]:
         """Return the options that decide which rows stand in which batch, but for the sources."""
-        order = {"batch_size": self.batch_size, "seed": self.seed}
         window = self.trainer.accumulate_grad_batches if self.trainer else 1
+        if self._order is not None:
+            window = self._order.accumulate  # callbacks may change the trainer's
+        order = {"batch_size": self.batch_size, "seed": self.seed}
         return self.recipe.options() | order | {"accumulate_grad_batches": window}
 
     def _changes_since(self, state_dict: dict[str, Any]) -> list[str]:
         ours, theirs = self._options_of_order(), state_dict["options"]
+        if self.trainer and any(isinstance(c, BatchSizeFinder) for c in _callbacks(self.trainer)):
+            ours["batch_size"] = theirs["batch_size"]  # it is looked for again
         changes = [
             f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
             for name in sorted(ours | theirs)
             if ours.get(name) != theirs.get(name)
         ]
         if not changes and state_dict["rows"] != self.store.folder.name:
-            changes = ["the sources or the tokenizer have changed"]
+            changes = ["the sources, the tokenizer or the version of emoji_gpt2 have changed"]
         return changes
 
     def val_dataloader(self) -> RowLoader | list[RowLoader]:
@@ -308,24 +338,31 @@ class EmojiDataModule(LightningDataModule):
         """Return this rank's share of the test rows, each row on one rank."""
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> RowLoader:
-        """Return the texts of ``predict_path``, in their order."""
-        assert self._prompts is not None, "setup('predict') comes first"
-        nothing_to_sort_by = np.zeros(len(self._prompts), dtype=np.uint8)
-        return self._unshuffled(self._prompts, nothing_to_sort_by)
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the texts of ``predict_path``, in their order.
+
+        Raises:
+            UserError: they are not read yet.
+        """
+        if self.predict_path is None:
+            raise UserError("--data.predict_path: got none, wanted a table of texts; give its path")
+        if self._prompts is None:
+            raise UserError("EmojiDataModule: got no texts yet; call setup('predict') first")
+        size = min(self.batch_size, EVALUATION_ROWS)
+        return DataLoader(self._prompts, batch_size=size, collate_fn=self._prompts.collate)
 
     def _evaluation_loader(self, split: str) -> RowLoader | list[RowLoader]:
         dataset = self._dataset(split)
-        return self._unshuffled(dataset, dataset.lengths) if len(dataset) else []
-
-    def _unshuffled(self, dataset: RowDataset | PromptDataset, lengths: Array) -> RowLoader:
-        size = min(self.batch_size, EVALUATION_ROWS)
-        sampler = EvaluationSampler(lengths, size, *self._rank_and_world_size())
-        return RowLoader(dataset, sampler, self.num_workers, self.pin_memory)
+        if not len(dataset):
+            return []
+        order = EvaluationSampler(dataset.lengths, min(self.batch_size, EVALUATION_ROWS))
+        return RowLoader(dataset, order, num_workers=self.num_workers, pin_memory=self.pin_memory)
 
     def _dataset(self, split: str) -> RowDataset:
-        return RowDataset(self.store, self.store.splits[split], eos_id(self.tokenizer))
+        pad_id = eos_id(self.tokenizer)
+        return RowDataset(self.store, self.store.splits[split], pad_id, self._fingerprint)
 
-    def _rank_and_world_size(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks

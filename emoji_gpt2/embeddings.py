@@ -2,12 +2,12 @@
 
 An emoji's row is the mean of the embeddings of the tokens of its name and keywords, each
 weighted by its rarity, log(emoji / emoji whose description has the token), that is inverse document
-frequency
-(Spärck Jones 1972), and scaled to the mean norm of the other rows.
+frequency (Spärck Jones 1972), and scaled to the mean norm of the other rows. Held-out keywords
+(``descriptions.py``) take no part.
 """
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -16,23 +16,14 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
+from emoji_gpt2.descriptions import describe
 from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, token_id, token_ids
-
-
-def describe(table: EmojiTable, emoji: str, held_out: Container[str] = ()) -> list[str]:
-    """Return the emoji's normalised name and keywords, those in ``held_out`` left out."""
-    texts = map(normalize_text, (table.name(emoji), *table.keywords(emoji)))
-    return [text for text in dict.fromkeys(texts) if text not in held_out]
 
 
 @torch.no_grad()
 def add_embeddings(
-    model: GPT2LMHeadModel,
-    tokenizer: GPT2Tokenizer,
-    new_tokens: Sequence[str],
-    held_out: Container[str] = (),
+    model: GPT2LMHeadModel, tokenizer: GPT2Tokenizer, new_tokens: Sequence[str]
 ) -> None:
     """Give ``model`` a row for each token of ``tokenizer`` and start those of ``new_tokens``.
 
@@ -40,7 +31,6 @@ def add_embeddings(
         model: Changed in place; input and output embeddings stay tied.
         tokenizer: With emoji tokens.
         new_tokens: The tokens that the model has not learnt; others keep their rows.
-        held_out: Texts that must not flow into the model, since it is evaluated on them.
     """
     n_tokens = max(len(tokenizer), model.config.vocab_size)
     model.resize_token_embeddings(n_tokens, mean_resizing=False)
@@ -51,7 +41,7 @@ def add_embeddings(
     norm = rows_VD[known].norm(dim=1).mean()
     mean_D = rows_VD[known].mean(0)
     table = EmojiTable.builtin()
-    texts = [describe(table, one, held_out) for one in table]  # rarity is that in the whole table
+    texts = [describe(table, one) for one in table]  # rarity is that in the whole table
     starts_ED = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
     starts_ED *= norm / starts_ED.norm(dim=1, keepdim=True).clamp(min=1e-12)
     rows = torch.tensor(token_ids(tokenizer, table))

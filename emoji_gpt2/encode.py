@@ -11,7 +11,6 @@ Shapes: R rows of a chunk.
 """
 
 import gc
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -28,6 +27,7 @@ from emoji_gpt2.examples import Example, Report, SkinTones, read_examples
 from emoji_gpt2.sources import Chunk, Source
 from emoji_gpt2.store import SoftTargets
 from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import text_hash
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, eos_id, token_id, token_ids
 from emoji_gpt2.wordwise import WordwiseEncoder
 
@@ -141,11 +141,6 @@ class RowEncoder:
             report.noted[f"text longer than max_length {self.max_length} (cut)"] += 1
             text = text[:room]
         return text, emoji
-
-
-def text_hash(text: str) -> int:
-    """Return 64 bits of BLAKE2b of a normalised text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def processes_for(source: Source) -> int:

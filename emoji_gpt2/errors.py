@@ -7,6 +7,7 @@ A message names the argument, the value got, the value wanted and the remedy, in
 
 import io
 import sys
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -25,6 +26,19 @@ def check(argument: str, got: object, *, fine: bool, wanted: str) -> None:
     """Raise a ``UserError`` that names the argument and both values, unless ``fine``."""
     if not fine:
         raise UserError(f"{argument}: got {got!r}, wanted {wanted}; correct it")
+
+
+def local_path(argument: str, value: str | Path) -> Path:
+    """Return ``value`` as a path of this machine, ``~`` expanded.
+
+    Raises:
+        UserError: it is an address, such as s3://bucket/run.
+    """
+    if "://" in str(value):
+        raise UserError(
+            f"{argument}: got {str(value)!r}, wanted a local folder; give one and copy it later"
+        )
+    return Path(value).expanduser()
 
 
 def printable_output() -> None:

@@ -10,12 +10,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, local_path, printable_output
 from emoji_gpt2.evaluating import evaluate
 from emoji_gpt2.evaluation import output_files
 
@@ -50,7 +49,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
     add("--resamples", type=int, default=1_000, help="of the bootstrap (default: 1000)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    add("--output_dir", type=Path, help="folder for evaluation.json, .md and .png")
+    add("--output_dir", help="folder for evaluation.json, .md and .png")
     add("--device", help="cpu, cuda, ... (default: the first GPU, or the CPU)")
     return parser.parse_args(words)
 
@@ -58,9 +57,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print and save."""
     given = dict(vars(options))
-    folder = given.pop("output_dir")
+    output_dir = given.pop("output_dir")
+    folder = local_path("--output_dir", output_dir) if output_dir else None
     if folder:
-        folder = folder.expanduser()
         output_files(folder)  # before anything is computed in vain
     evaluation = evaluate(given.pop("model"), given.pop("data"), **given)
     print(evaluation.to_text())
@@ -71,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
+    printable_output()
     logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

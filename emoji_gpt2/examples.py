@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from emoji_gpt2.descriptions import keyword_split
 from emoji_gpt2.sources import Chunk
 from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.text import is_valid_unicode, normalize_text
@@ -139,12 +140,23 @@ def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> l
 
 
 def keyword_examples(
-    table: EmojiTable, emoji: Iterable[str], known_texts: Container[str], report: Report
+    table: EmojiTable,
+    emoji: Iterable[str],
+    known_texts: Container[str],
+    split: Literal["train", "val", "test"],
+    report: Report,
 ) -> list[Example]:
-    """Return each keyword with each of its emoji, for the ``emoji`` given, tones left out.
+    """Return each keyword of the split with each of its emoji, tones left out.
 
     A keyword among ``known_texts``, such as another emoji's name, is not used, nor is one of more
     than ``MAX_EMOJI_PER_KEYWORD`` emoji.
+
+    Args:
+        table: Whose keywords.
+        emoji: Those to answer with.
+        known_texts: Normalised texts not to use.
+        split: Which of the keywords; ``keyword_split`` decides.
+        report: Counts what is read and dropped.
     """
     emoji_of: dict[str, list[str]] = defaultdict(list)
     for one in emoji:
@@ -153,6 +165,8 @@ def keyword_examples(
                 emoji_of[keyword].append(one)
     examples = []
     for keyword, all_of_it in emoji_of.items():
+        if keyword_split(keyword) != split:
+            continue
         report.rows_read += len(all_of_it)
         if keyword in known_texts:
             report.dropped["keyword that is also a name or text"] += len(all_of_it)

@@ -22,10 +22,14 @@ from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 from emoji_gpt2.answers import Answer, Answers
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.export import MODEL
-from emoji_gpt2.hub_client import checkpoint_from_hub
 from emoji_gpt2.inference import best_device, eval_mode, on_device
 from emoji_gpt2.loss import candidate_logits
-from emoji_gpt2.pretrained import load_gpt2_tokenizer, load_gpt2_weights, read_checkpoint
+from emoji_gpt2.pretrained import (
+    load_checkpoint_network,
+    load_gpt2_tokenizer,
+    load_gpt2_weights,
+    local_checkpoint,
+)
 from emoji_gpt2.sampling import Chooser, Decoding, sum_groups
 from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
@@ -85,14 +89,9 @@ class EmojiGenerator:
         """
         device = device or best_device()
         name = str(Path(name).expanduser()) if "://" not in str(name) else str(name)
-        if name.startswith("hf://"):
-            name = checkpoint_from_hub(name, "--model")
+        name = local_checkpoint(name, "--model")
         if name.endswith(".ckpt"):
-            read_checkpoint(name, "--model")
-            from emoji_gpt2.module import EmojiGPT2  # noqa: PLC0415 - and Lightning with it
-
-            module = EmojiGPT2.load_from_checkpoint(name, map_location="cpu")
-            return cls(module.model, module.tokenizer, device)
+            return cls(*load_checkpoint_network(name, "--model"), device)
         if (Path(name) / MODEL / "config.json").is_file():
             name = str(Path(name) / MODEL)
         tokenizer = load_gpt2_tokenizer(name, "--model")

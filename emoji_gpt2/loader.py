@@ -1,13 +1,15 @@
 """The loader: batches of stored rows for one rank, by whole batches, in worker processes or not.
 
-It is no ``DataLoader`` subclass on purpose: Lightning would replace the sampler of one by its own
-under DDP (lightning/pytorch/trainer/connectors/data_connector.py), and rows are sharded already.
+It is a ``DataLoader`` like any other, whose sampler shards the rows itself.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from emoji_gpt2.batches import (
@@ -20,29 +22,32 @@ from emoji_gpt2.batches import (
 from emoji_gpt2.store import Split, Store
 
 
-class PromptDataset(Dataset[Batch]):
-    """Texts without answers, to predict emoji for.
+class PromptDataset(Dataset[tuple[Array, int, Array]]):
+    """Texts without answers, to predict emoji for; ``collate`` makes a batch of some.
 
     Args:
         texts: As the user gave them.
         ids: The token ids of each with ``<|emoji|>`` at the end.
         pad_id: The token that fills up short rows.
+        tokenizer: ``fingerprint`` of the tokenizer.
     """
 
-    def __init__(self, texts: list[str], ids: list[list[int]], pad_id: int) -> None:
+    def __init__(self, texts: list[str], ids: list[list[int]], pad_id: int, tokenizer: str) -> None:
         self.texts = texts
         self.ids = ids
         self.pad_id = pad_id
+        self.tokenizer = tokenizer
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, indices: Array) -> Batch:
-        nothing = np.empty(0, dtype=np.int64)
-        prompts = [self.ids[int(i)] for i in indices]
-        return collate(
-            [(np.array([*ids, self.pad_id]), len(ids), nothing) for ids in prompts], self.pad_id
-        )
+    def __getitem__(self, index: int) -> tuple[Array, int, Array]:
+        ids = self.ids[index]
+        return np.array([*ids, self.pad_id]), len(ids), np.empty(0, dtype=np.int64)
+
+    def collate(self, rows: list[tuple[Array, int, Array]]) -> Batch:
+        """Return some of the texts as a batch."""
+        return collate(rows, self.pad_id, tokenizer=self.tokenizer)
 
 
 class RowDataset(Dataset[Batch]):
@@ -52,12 +57,14 @@ class RowDataset(Dataset[Batch]):
         store: The rows.
         split: Which of them.
         pad_id: The token that fills up short rows.
+        tokenizer: ``fingerprint`` of the tokenizer.
     """
 
-    def __init__(self, store: Store, split: Split, pad_id: int) -> None:
+    def __init__(self, store: Store, split: Split, pad_id: int, tokenizer: str) -> None:
         self.store = store
         self.split = split
         self.pad_id = pad_id
+        self.tokenizer = tokenizer
 
     def __len__(self) -> int:
         return len(self.split)
@@ -68,7 +75,7 @@ class RowDataset(Dataset[Batch]):
             (*self.store.row(int(number)), self.split.answers_of(int(i)))
             for number, i in zip(numbers, indices, strict=True)
         ]
-        return collate(rows, self.pad_id, self.store.soft_targets(numbers))
+        return collate(rows, self.pad_id, self.store.soft_targets(numbers), self.tokenizer)
 
     def sample(self, size: int) -> Batch:
         """Return ``size`` ranked rows spread evenly over the split, the same each time."""
@@ -83,41 +90,45 @@ class RowDataset(Dataset[Batch]):
         lengths: Array = self.store.lengths[self.split.rows]
         return lengths
 
+    @cached_property
+    def n_supervised(self) -> Array:
+        """Supervised tokens of each row: its emoji and its end of text."""
+        counts: Array = self.lengths - self.store.n_prompt[self.split.rows]
+        return counts
 
-class RowLoader:
+
+class RowLoader(DataLoader[Batch]):
     """Iterate over the batches of one rank.
 
     Args:
         dataset: The rows.
-        batches: Which rows make a batch.
-        num_workers: Processes that collate; 0 does it in this one.
-        pin_memory: Put batches in page-locked memory, for a GPU.
+        order: Which rows make a batch, and when it comes.
+        sampler: Lightning gives one for ``overfit_batches``, which repeats the same batches.
+        options: Of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
     """
 
     def __init__(
         self,
-        dataset: RowDataset | PromptDataset,
-        batches: LengthGroupedSampler | EvaluationSampler,
-        num_workers: int = 0,
-        pin_memory: bool = False,
+        dataset: RowDataset,
+        order: LengthGroupedSampler | EvaluationSampler,
+        sampler: Any = None,
+        **options: Any,
     ) -> None:
-        self.dataset = dataset
-        self.batches = batches
-        self._loader: DataLoader[Batch] = DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=batches,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
-            generator=torch.Generator(),  # or each epoch would draw a seed from torch's own
-        )
+        self.order = order
+        if sampler is not None and isinstance(order, LengthGroupedSampler):
+            order.shuffle = False
+        options |= {"batch_size": None, "shuffle": None, "batch_sampler": None}
+        options |= {"persistent_workers": options.get("num_workers", 0) > 0}
+        super().__init__(dataset, sampler=order, **options)
+        self.__dict__["batch_size"] = order.batch_size  # for whoever asks
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    def __iter__(self) -> Any:
+        """Return the iterator; the seed that it draws for workers is not taken from training.
 
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        A generator of the loader's own could not be sent to a spawned process.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return super().__iter__()
 
 
 class TrainingLoader(RowLoader):
@@ -128,40 +139,55 @@ class TrainingLoader(RowLoader):
 
     Args:
         dataset: The rows.
-        batches: Which rows make a batch.
-        num_workers: Processes that collate; 0 does it in this one.
-        pin_memory: Put batches in page-locked memory, for a GPU.
-        first_epoch: The epoch of the first iteration.
+        order: Which rows make a batch, and when it comes.
+        trainer: Whose it is, if it is known when the loader is made; ``EmojiGPT2`` sets it else.
+        sampler: Lightning gives one for ``overfit_batches``, which repeats the same batches.
+        options: Of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
     """
+
+    dataset: RowDataset
+    order: LengthGroupedSampler
 
     def __init__(
         self,
         dataset: RowDataset,
-        batches: LengthGroupedSampler,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        first_epoch: int = 0,
+        order: LengthGroupedSampler,
+        trainer: Trainer | None = None,
+        sampler: Any = None,
+        **options: Any,
     ) -> None:
-        super().__init__(dataset, batches, num_workers, pin_memory)
-        self._sampler = batches
-        self._epoch = first_epoch - 1
-        self._given = 0
-        self._restored = False
+        super().__init__(dataset, order, sampler, **options)
+        self.trainer = trainer
 
-    def __iter__(self) -> Iterator[Batch]:
-        if not self._restored:
-            self._epoch, self._given = self._epoch + 1, 0
-        self._restored = False
-        self._sampler.epoch, self._sampler.first_batch = self._epoch, self._given
-        for batch in self._loader:
-            self._given += 1
-            yield batch
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator starts late
+        self.order.start()
+        counts = [int(self.dataset.n_supervised[rows].sum()) for rows in self.order.batches()]
+        first = self.order.given
+        for number, batch in enumerate(super().__iter__(), first):
+            self.order.given = number + 1
+            yield self._with_step(batch, number, counts)
+
+    def _with_step(self, batch: Batch, number: int, counts: list[int]) -> Batch:
+        """Return a batch that knows the tokens of its optimizer step, which the trainer decides."""
+        accumulate, end = 1, len(counts)
+        if self.trainer is not None:
+            accumulate = self.trainer.accumulate_grad_batches
+            end = int(min(end, self.trainer.num_training_batches))
+        start = number - number % accumulate
+        tokens = sum(counts[start : min(start + accumulate, end)])
+        return batch._replace(step_tokens=tokens, step_batches=accumulate)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches were given out: the same on all ranks."""
-        return {"epoch": self._epoch, "batches": self._given}
+        """Return the epoch and how many of its batches were trained on: the same on all ranks.
+
+        A batch that is not trained on yet when training is interrupted is not among them.
+        """
+        state = self.order.state_dict()
+        if self.trainer is not None and self.trainer.training:
+            progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            state["batches"] = min(state["batches"], progress.processed)
+        return state
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on after the batch that the state was taken at."""
-        self._epoch, self._given = state["epoch"], state["batches"]
-        self._restored = self._given < len(self)
+        self.order.load_state_dict(state)

@@ -95,7 +95,7 @@ class EvaluationMetrics(nn.Module):
         self.hit_at_5 = HitAtK(5)
         self.mrr = MeanReciprocalRank(n_emoji)
 
-    def update(self, nats: Tensor, tokens: Tensor, ranks_B: Tensor) -> None:
+    def update(self, nats: Tensor, tokens: int, ranks_B: Tensor) -> None:
         """Count a batch: its loss in nats, its supervised tokens, its texts' ranks."""
         self.loss.update(nats, tokens)
         for metric in (self.hit_at_1, self.hit_at_5, self.mrr):
@@ -124,7 +124,7 @@ class NatsPerToken(Metric):
         self.add_state("nats", torch.tensor(0.0, dtype=_EXACT), dist_reduce_fx="sum")
         self.add_state("tokens", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, nats: Tensor, tokens: Tensor) -> None:
+    def update(self, nats: Tensor, tokens: int) -> None:
         """Add a sum in nats and the number of supervised tokens it is over."""
         self.nats = self.nats + nats.detach().to(_EXACT)
         self.tokens = self.tokens + tokens

@@ -111,8 +111,11 @@ class SaveRowCount(Callback):
         if trainer.state.fn == "fit":
             self._stored = checkpoint.get(KEY)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop what was logged after the checkpoint, log what was to come."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop what was logged after the checkpoint, log what was to come.
+
+        Not before: a run that is refused changes nothing, and FSDP loads late.
+        """
         stored, self._stored = self._stored, None
         if stored is None:
             return
@@ -120,10 +123,6 @@ class SaveRowCount(Callback):
             # In another folder the earlier rows are missing, and that row would stand alone.
             if logger.experiment.go_back(stored["rows"]) and stored["to_come"]:
                 logger.log_metrics(*stored["to_come"])
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same for FSDP, which loads a checkpoint only after the fit has begun."""
-        self.on_fit_start(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

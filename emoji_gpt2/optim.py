@@ -5,9 +5,12 @@ SGDR without restarts (Loshchilov & Hutter, https://arxiv.org/abs/1608.03983) af
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -31,3 +34,68 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int | None) -> floa
         return 1.0
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class WarmupCosine(LRScheduler):
+    """``warmup_cosine`` on each group's own highest learning rate, step by step.
+
+    Groups that are added to the optimizer later follow it too.
+
+    Args:
+        optimizer: Its groups have their highest learning rates.
+        rate: That of the whole, to which those of the groups are in proportion.
+        warmup_steps: Optimizer steps of the warm-up.
+        total_steps: Returns the optimizer steps of the run, or None; called after its first one.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        rate: float,
+        warmup_steps: int,
+        total_steps: Callable[[], int | None],
+    ) -> None:
+        self.warmup_steps = warmup_steps
+        self._rate = rate
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._total_steps = total_steps
+        self._known_steps: tuple[int | None] | None = None
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Any]:
+        """Return the learning rate of each group at this step."""
+        step = self.last_epoch
+        if step and self._known_steps is None:  # step 0 comes before the data
+            self._known_steps = (self._total_steps(),)
+        total = self._known_steps[0] if self._known_steps else None
+        factor = warmup_cosine(step, self.warmup_steps, total)
+        groups = self.optimizer.param_groups
+        return [group.setdefault("initial_lr", group["lr"]) * factor for group in groups]
+
+    def lead_to(self, rate: float) -> None:
+        """Let the highest learning rate be another from here on, and look at the run's end anew."""
+        self._known_steps = None
+        for group, own in zip(self.optimizer.param_groups, self._rates, strict=False):
+            group["initial_lr"] = own * rate / self._rate
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step, and the rates, as LambdaLR does, which this was in version 0.1."""
+        rates = [group["initial_lr"] for group in self.optimizer.param_groups]
+        steps = {"last_epoch": self.last_epoch, "_step_count": self._step_count}
+        return steps | {"base_lrs": rates, "lr_lambdas": [None] * len(rates)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at the step of a state; ``lead_to`` says which rates."""
+        self.last_epoch = state_dict["last_epoch"]
+        self._step_count = state_dict["_step_count"]
+
+
+def unscale_before_clipping(optimizer: Optimizer) -> None:
+    """Let mixed precision unscale the gradients before the step, so that they can be clipped.
+
+    A fused optimizer would unscale fp16 gradients within its step, and so Lightning refuses to clip
+    them before, in bfloat16 too.
+    """
+    setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 - unknown to mypy

@@ -13,14 +13,16 @@ import math
 from collections.abc import Container
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.augment import PhraseMaker
-from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for, text_hash
+from emoji_gpt2.descriptions import trained_descriptions
+from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for
 from emoji_gpt2.english import word_ranks
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.examples import Example, Report, SkinTones, keyword_examples, name_examples
@@ -31,14 +33,13 @@ from emoji_gpt2.sources import Source, open_source
 from emoji_gpt2.splits import MAX_HELD_OUT, Array, TextIndex
 from emoji_gpt2.store import Split, StoreWriter, is_whole, only_writer
 from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.text import text_hash
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
 log = logging.getLogger(__name__)
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same recipe would give other rows."""
-KEYWORDS_HELD_OUT = 0.2
-"""Share of the built-in keywords held out in each split when the source has no text to spare."""
 
 
 @dataclass(frozen=True)
@@ -159,21 +160,24 @@ class Preparation:
             )
 
     def _add_builtin(self) -> None:
-        """Train on the names in all languages, and split their keywords that are no name in any."""
-        tables = [(language_code(one), table_in(one)) for one in self.recipe.languages]
+        """Train on the names in all languages, and on keywords that are no name in any."""
+        tables = self._tables()
         all_names: set[str] = set()
         for language, table in tables:
             report = Report(_builtin("names", language))
             names = name_examples(table, self.recipe.skin_tones, report)
-            self._add_builtin_examples(TRAIN, names, report)
+            self._add_builtin_examples(names, report)
             all_names |= {example.text for example in names}
         for language, table in tables:
             report = Report(_builtin("keywords", language))
-            examples = keyword_examples(table, table, all_names, report)
-            self._add_builtin_examples(SPLIT, examples, report)
+            examples = keyword_examples(table, table, all_names, "train", report)
+            self._add_builtin_examples(examples, report)
 
-    def _add_builtin_examples(self, role: int, examples: list[Example], report: Report) -> None:
-        self._add_examples(role, examples, report)
+    def _tables(self) -> list[tuple[str, EmojiTable]]:
+        return [(language_code(one), table_in(one)) for one in self.recipe.languages]
+
+    def _add_builtin_examples(self, examples: list[Example], report: Report) -> None:
+        self._add_examples(TRAIN, examples, report)
         emoji = {example.emoji for example in examples}
         self.builtin_lines.append(report.summary(len(set(examples)), len(emoji)))
 
@@ -190,31 +194,42 @@ class Preparation:
         hashes = []
         for role, name in ((VAL, "val"), (TEST, "test")):
             given = self.rows.index(role)
-            repeated = int(np.isin(given.hashes, training.hashes).sum())
-            if repeated:
-                self.reports[role].noted["text that is also trained on"] += repeated
+            self._note_known_texts(role, given, training)
             index, texts = (given, np.arange(len(given.hashes))) if len(given.rows) else (
                 training, held_out[role])  # fmt: skip
             splits[name] = index.evaluation_split(texts)
             hashes.append(index.hashes[texts])
-        all_held_out = np.sort(np.concatenate(hashes))
         if self.recipe.made_up_texts:
-            made_up = self._add_made_up_texts(HashedTexts(all_held_out))
+            made_up = self._add_made_up_texts(HashedTexts(np.sort(np.concatenate(hashes))))
             splits["train"] = Split(np.concatenate([splits["train"].rows, made_up]))
         summaries = [self._summary(role) for role in self.reports]
         report = [*self.builtin_lines, *summaries, _split_summary(splits)]
-        self.rows.writer.finish(splits, report, held_out=all_held_out)
+        self.rows.writer.finish(splits, report)
+
+    def _note_known_texts(self, role: int, given: TextIndex, training: TextIndex) -> None:
+        """Count validation texts of a source of their own that the model knows beforehand."""
+        for what, known in (
+            ("text that is also trained on", training.hashes),
+            ("text that embeddings begin with, a built-in name or keyword", _described()),
+        ):
+            repeated = int(np.isin(given.hashes, known).sum())
+            if repeated:
+                self.reports[role].noted[what] += repeated
 
     def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
-        """Return the held-out texts by role, or None if the source has too few to spare."""
-        may_be_held_out = np.ones(len(training.hashes), dtype=bool)
-        may_be_held_out[training.text_of_row[self.rows.role[training.rows] == TRAIN]] = False
+        """Return the held-out texts by role, or None if the source has too few to spare.
+
+        Embeddings begin with the built-in names and keywords: such a text is no new one.
+        """
+        if SPLIT not in sources:
+            return None
+        may_be_held_out = ~np.isin(training.hashes, _described())
         wanted = {
-            role: _share(fraction, int(may_be_held_out.sum())) if role not in sources else 0
+            role: _share(fraction, len(training.hashes)) if role not in sources else 0
             for role, fraction in self._fractions()
         }
         found = training.hold_out(sum(wanted.values()), may_be_held_out)
-        if SPLIT in sources and 2 * len(found) < sum(wanted.values()):
+        if 2 * len(found) < sum(wanted.values()):
             return None
         n_val = math.ceil(len(found) * wanted[VAL] / max(1, sum(wanted.values())))
         return {VAL: found[:n_val], TEST: found[n_val:]}
@@ -223,25 +238,20 @@ class Preparation:
         return (VAL, self.recipe.val_fraction), (TEST, self.recipe.test_fraction)
 
     def _add_held_out_keywords(self, training: TextIndex, sources: dict[int, Source]) -> None:
-        """Validate on built-in keywords of the source's emoji, none of them a training text."""
+        """Validate on built-in keywords of the trained emoji, all of them new texts."""
         seen = set(np.unique(training.pair_token).tolist())
-        emoji = [e for e in self.table if self.encoder.emoji_ids[e] in seen]
-        report = Report("built-in keywords")
-        texts = HashedTexts(training.hashes)
-        examples = sorted(
-            keyword_examples(self.table, emoji, texts, report), key=lambda e: text_hash(e.text)
-        )
-        keywords = list(dict.fromkeys(example.text for example in examples))
-        size = min(MAX_HELD_OUT, max(1, round(KEYWORDS_HELD_OUT * len(keywords))))
-        for number, (role, fraction) in enumerate(self._fractions()):
+        texts = HashedTexts(np.union1d(training.hashes, _described()))
+        for role, fraction in self._fractions():
             if role in sources or not fraction:
                 continue
-            chosen = set(keywords[number * size : (number + 1) * size])
-            name = {VAL: "validation", TEST: "test"}[role]
-            ours = self.reports[role] = Report(f"built-in keywords for {name}")
-            part = [example for example in examples if example.text in chosen]
-            ours.rows_read = len(part)
-            self._add_examples(role, part, ours)
+            split: Literal["val", "test"] = "val" if role == VAL else "test"
+            report = Report(f"built-in keywords for {'validation' if role == VAL else 'test'}")
+            for _, table in self._tables():
+                emoji = [e for e in table if self.encoder.emoji_ids[e] in seen]
+                examples = keyword_examples(table, emoji, texts, split, report)
+                self._add_examples(role, examples, report)
+            if self.rows.count(role):
+                self.reports[role] = report
 
     def _add_made_up_texts(self, held_out: Container[str]) -> Array:
         """Add texts made up of the built-in names and keywords and return their rows.
@@ -268,6 +278,12 @@ class Preparation:
 def _builtin(what: str, language: str) -> str:
     """Return what a report calls the built-in names or keywords of a language."""
     return f"built-in {what}" + (f" ({language})" if language != ENGLISH else "")
+
+
+@cache
+def _described() -> Array:
+    """Return the hashes of all texts that embeddings begin with, ascending."""
+    return np.sort(np.array([text_hash(text) for text in trained_descriptions()], np.uint64))
 
 
 def _share(fraction: float, texts: int) -> int:

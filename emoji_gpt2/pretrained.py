@@ -8,20 +8,24 @@ import difflib
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import fsspec
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 from transformers.activations import ACT2FN
 
+from emoji_gpt2.adapters import adapt
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
+from emoji_gpt2.hub_client import checkpoint_from_hub
+from emoji_gpt2.sources.fetch import default_cache_dir, local_copy
+from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer, tokenizer_from_json
 
 ARGUMENT = "--model.pretrained"
 """What an error calls the name, unless the caller has another word for it."""
+EXTRA_STATE = "_extra_state"
+"""Where ``nn.Module.state_dict`` keeps what ``get_extra_state`` returns."""
 _LOADING_ERRORS = (
     OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError,
     pickle.UnpicklingError, KeyError, TypeError,
@@ -132,27 +136,103 @@ def load_gpt2_weights(
     return model
 
 
-def read_checkpoint(path: str, argument: str = "--ckpt_path") -> dict[str, Any]:
-    """Return the content of a checkpoint of ``EmojiGPT2``; nothing in it is executed.
+def local_checkpoint(path: str, argument: str = "--ckpt_path") -> str:
+    """Return the local file of a checkpoint; an https:// or hf:// address is fetched once.
 
-    Args:
-        path: A file, or an address that fsspec opens, such as hf://user/repo/last.ckpt.
-        argument: What an error calls the path.
+    Raises:
+        UserError: the address does not give the file.
+    """
+    if path.startswith("hf://"):
+        return checkpoint_from_hub(path, argument)
+    if path.startswith(("http://", "https://")):
+        return str(local_copy(path, default_cache_dir(), argument))
+    return path
+
+
+def read_checkpoint(path: str | Path, argument: str = "--ckpt_path") -> dict[str, Any]:
+    """Return the content of a local checkpoint of ``EmojiGPT2``; nothing in it is executed.
+
+    Its tensors stay on disk until they are used.
 
     Raises:
         UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load raises whatever the bytes lead it to
         raise UserError(
-            f"{argument}: got {path!r}, wanted a whole checkpoint ({_first_line(error)}); "
+            f"{argument}: got {str(path)!r}, wanted a whole checkpoint ({_first_line(error)}); "
             "it may be truncated: take another"
         ) from error
-    if not isinstance(content, dict) or not {"state_dict", "tokenizer"} <= content.keys():
-        raise UserError(f"{argument}: got {path!r}, wanted a checkpoint of EmojiGPT2")
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
+        raise UserError(f"{argument}: got {str(path)!r}, wanted a checkpoint of EmojiGPT2")
     return content
+
+
+class Stored(NamedTuple):
+    """What a checkpoint says of its network, beside the weights: JSON values only.
+
+    Attributes:
+        config: The fields of GPT2Config that are not GPT-2 small's.
+        tokenizer: The tokenizer, by ``tokenizer_to_json``.
+        base_model: What the first run of these weights began with.
+        adapters: freeze_layers, lora_rank and lora_alpha.
+    """
+
+    config: dict[str, Any]
+    tokenizer: str
+    base_model: str | None
+    adapters: tuple[int, int, int | None]
+
+
+def stored_in(checkpoint: dict[str, Any]) -> Stored:
+    """Return what a checkpoint says of its network.
+
+    Raises:
+        UserError: nothing, so it is none of ``EmojiGPT2``.
+    """
+    state = checkpoint["state_dict"].get(EXTRA_STATE)
+    if state is not None:
+        return Stored(**state)
+    if "tokenizer" not in checkpoint:
+        raise UserError("--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2")
+    hparams = checkpoint["hyper_parameters"]  # as version 0.1 wrote it
+    adapters = (hparams.get(n) for n in ("freeze_layers", "lora_rank", "lora_alpha"))
+    freeze_layers, lora_rank, lora_alpha = adapters
+    return Stored(
+        hparams["config"],
+        checkpoint["tokenizer"],
+        checkpoint.get("base_model"),
+        (freeze_layers or 0, lora_rank or 0, lora_alpha),
+    )
+
+
+def network_of(stored: Stored, dropout: float | None = None) -> GPT2LMHeadModel:
+    """Return the network that a checkpoint describes, with other weights."""
+    model = GPT2LMHeadModel(with_dropout(new_gpt2_config(stored.config), dropout))
+    adapt(model, *stored.adapters)
+    return model
+
+
+def load_checkpoint_network(
+    path: str | Path, argument: str = "--ckpt_path"
+) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+    """Return the network and tokenizer of a checkpoint, whatever subclass of EmojiGPT2 wrote it.
+
+    Raises:
+        UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
+    """
+    checkpoint = read_checkpoint(path, argument)
+    stored = stored_in(checkpoint)
+    model = network_of(stored)
+    prefix = "model."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    model.load_state_dict(state)
+    return model, tokenizer_from_json(stored.tokenizer)
 
 
 def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Tokenizer:

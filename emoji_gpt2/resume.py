@@ -28,7 +28,7 @@ class SaveRandomState(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Gather all ranks' states; Lightning calls this on every rank and writes rank 0's."""
-        states = [random_state()]
+        states = [random_state(trainer.strategy.root_device)]
         if trainer.world_size > 1:
             states *= trainer.world_size
             dist.all_gather_object(states, states[0])
@@ -37,8 +37,9 @@ class SaveRandomState(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the states until training begins."""
-        self._stored = checkpoint.get(KEY, [])
+        """Keep the states until training begins; validate, test and predict draw nothing."""
+        if trainer.state.fn == "fit":
+            self._stored = checkpoint.get(KEY, [])
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -50,29 +51,38 @@ class SaveRandomState(Callback):
                 f"{trainer.world_size}: random states start anew."
             )
         elif self._stored:
-            set_random_state(self._stored[trainer.global_rank])
+            set_random_state(self._stored[trainer.global_rank], trainer.strategy.root_device)
         self._stored = []
 
 
-def random_state() -> dict[str, Any]:
-    """Return this process's random states of Python, NumPy, torch and its GPUs."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return this process's random states: of Python, NumPy, torch, and the device it trains on."""
     numpy: Any = np.random.get_state()  # noqa: NPY002 - the global one
     name, keys, *rest = numpy
     version, words, gauss = random.getstate()
-    return {
+    state = {
         "python": [version, list(words), gauss],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Set what ``random_state`` returned."""
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Set what ``random_state`` returned, as far as it is of a device like ``device``."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([gpu.cpu() for gpu in state["cuda"]])
+    of_device = state.get(device.type)
+    if isinstance(of_device, list):  # of all visible GPUs, as checkpoints held them before
+        of_device = of_device[device.index] if device.index < len(of_device) else None
+    if of_device is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(of_device.cpu(), device)
+    elif of_device is not None and device.type == "mps":
+        torch.mps.set_rng_state(of_device.cpu())

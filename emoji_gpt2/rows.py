@@ -6,9 +6,10 @@ length. Two of ten million texts collide with a probability of 3e-6.
 
 import numpy as np
 
-from emoji_gpt2.encode import EncodedRows, text_hash
+from emoji_gpt2.encode import EncodedRows
 from emoji_gpt2.splits import Array, TextIndex, distinct, first_of_each, packed_pairs
 from emoji_gpt2.store import Column, StoreWriter
+from emoji_gpt2.text import text_hash
 
 TRAIN, SPLIT, VAL, TEST, MADE_UP = range(5)
 """What a row is for: training only, training or being held out, validation only, test only, and

@@ -5,11 +5,13 @@ epoch 3, step 399                     predicted          wanted
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -46,7 +48,7 @@ class ShowSamples(Callback):
         assert isinstance(loader.dataset, RowDataset)
         assert isinstance(pl_module, EmojiGPT2)
         batch = loader.dataset.sample(self.texts)
-        on_device = Batch(*(tensor.to(pl_module.device) for tensor in batch))
+        on_device = batch.to(pl_module.device)
         predicted, _ = pl_module.predict_step(on_device, 0, top_k=self.top_k)
         title = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
         rows = [_line(title, "predicted".ljust(3 * self.top_k - 1), "wanted")]
@@ -80,7 +82,7 @@ def _show(trainer: Trainer, text: str) -> None:
         rank_zero_info(text)
 
 
-class WritePredictions(Callback):
+class WritePredictions(BasePredictionWriter):
     """Write what ``predict`` finds to a CSV: text, then each emoji with its probability.
 
     Args:
@@ -88,42 +90,33 @@ class WritePredictions(Callback):
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__(write_interval="epoch")
         self.path = Path(path)
-        self._mine: list[list[tuple[list[int], list[float]]]] = []
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier prediction."""
-        self._mine = []
-
-    def on_predict_batch_end(
+    def write_on_epoch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
     ) -> None:
-        """Keep a batch's predictions."""
-        tokens_BK, probabilities_BK = outputs
-        self._mine.append(
-            list(zip(tokens_BK.tolist(), probabilities_BK.float().tolist(), strict=True))
-        )
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the ranks' predictions back in order and write them on rank 0."""
-        ranks = [self._mine]
-        if trainer.world_size > 1:
-            ranks = [[] for _ in range(trainer.world_size)]
-            dist.all_gather_object(ranks, self._mine)
-        loader = trainer.predict_dataloaders
-        if not trainer.is_global_zero or not isinstance(loader, RowLoader):
+        dataset = getattr(trainer.predict_dataloaders, "dataset", None)
+        if not isinstance(dataset, PromptDataset):
             return
-        assert isinstance(loader.dataset, PromptDataset)
-        assert isinstance(pl_module, EmojiGPT2)
-        # Rank r had batches r, r + world_size, ..., in the order of the texts.
-        found = [one for batches in zip(*ranks, strict=True) for part in batches for one in part]
-        self._write(loader.dataset.texts, found, pl_module)
+        mine: dict[int, tuple[list[int], list[float]]] = {}
+        for (tokens_BK, shares_BK), rows in zip(predictions, batch_indices[0], strict=True):
+            answers = zip(tokens_BK.tolist(), shares_BK.float().tolist(), strict=True)
+            mine |= dict(zip(rows, answers, strict=True))
+        ranks = [mine]
+        if trainer.world_size > 1:
+            ranks = [{} for _ in range(trainer.world_size)]
+            dist.all_gather_object(ranks, mine)
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, EmojiGPT2)
+            found = {row: answer for part in ranks for row, answer in part.items()}
+            rows = sorted(found)
+            self._write([dataset.texts[i] for i in rows], [found[i] for i in rows], pl_module)
 
     def _write(
         self, texts: list[str], found: list[tuple[list[int], list[float]]], pl_module: EmojiGPT2
@@ -134,7 +127,7 @@ class WritePredictions(Callback):
             top_k = len(found[0][0]) if found else 0
             numbers = range(1, top_k + 1)
             writer.writerow(["text", *(f"{c}_{n}" for n in numbers for c in ("emoji", "prob"))])
-            for text, (tokens, probabilities) in zip(texts, found, strict=False):
+            for text, (tokens, probabilities) in zip(texts, found, strict=True):
                 pairs = zip(tokens, probabilities, strict=True)
                 cells = [(pl_module.tokenizer.decode(t), f"{p:.4f}") for t, p in pairs]
                 writer.writerow([text, *(cell for pair in cells for cell in pair)])

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from emoji_gpt2.adapters import merged
 from emoji_gpt2.callbacks import ExportBest
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.checkpoint_io import AtomicCheckpointIO, holding_weights_of
 from emoji_gpt2.checkpoints import LAST, LastCheckpoint
 from emoji_gpt2.export import save_transformers_folder
 from emoji_gpt2.module import EmojiGPT2
@@ -98,9 +98,9 @@ def write_best(trainer: Trainer, pl_module: EmojiGPT2, folder: Path) -> None:
         return
     for callback in _callbacks(trainer, ModelCheckpoint):
         if callback.monitor and Path(callback.best_model_path).is_file():
-            best = callback.best_model_path
-            pl_module = EmojiGPT2.load_from_checkpoint(best, map_location="cpu")
-            break
+            with holding_weights_of(callback.best_model_path, pl_module):
+                save_transformers_folder(pl_module.model, pl_module.tokenizer, folder)
+            return
     save_transformers_folder(pl_module.model, pl_module.tokenizer, folder)
 
 

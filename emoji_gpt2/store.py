@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 Array = np.ndarray
 Dtype = np.dtype | type[np.generic] | str
-FORMAT = 3
+FORMAT = 4
 
 
 class SoftTargets(NamedTuple):
@@ -162,15 +162,13 @@ class StoreWriter:
         self._soft_tokens.write(soft.tokens.astype(self.dtype, casting="safe").tobytes())
         self._soft_shares.write(soft.shares.astype("<f4").tobytes())
 
-    def finish(self, splits: dict[str, Split], report: list[str], held_out: Array) -> None:
+    def finish(self, splits: dict[str, Split], report: list[str]) -> None:
         """Write the rest and move the store into place.
 
         Args:
             splits: By name.
             report: Lines that say what was read, kept and dropped.
-            held_out: Hashes of all texts that no split for training holds, ascending.
         """
-        self._save("held_out", held_out)
         self._save("lengths", self.lengths.values)
         self._save("starts", _offsets(self.lengths.values))
         self._save("n_prompt", self.n_prompt.values)
@@ -254,7 +252,6 @@ class Store:
         self.folder = folder
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.report: list[str] = meta["report"]
-        self.held_out: Array = self._load("held_out")
         self._ids = _mapped(folder / "ids.bin", np.dtype(meta["dtype"]))
         self.lengths: Array = self._load("lengths")
         self.n_prompt: Array = self._load("n_prompt")

@@ -10,6 +10,7 @@ were lowered and in 2.7 % when not (``tests/benchmarks/results``).
 NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
 """
 
+import hashlib
 import re
 import unicodedata
 
@@ -41,6 +42,11 @@ def normalize_text(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words of a text, normalised: runs of a-z and 0-9, in order."""
     return re.findall(r"[a-z0-9]+", normalize_text(text))
+
+
+def text_hash(text: str) -> int:
+    """Return 64 bits of BLAKE2b of a normalised text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def is_valid_unicode(text: str) -> bool:

@@ -12,6 +12,7 @@ A text is read as if a space stood before it, so that a word is the same tokens 
 "pizza" at the begin of a text would otherwise be "p" and "izza" (``add_prefix_space``).
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -84,8 +85,16 @@ def add_emoji_tokens(
 
 def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
     """Return the whole tokenizer as one string, for a checkpoint."""
-    fields = {"eos": str(tokenizer.eos_token), "backend": tokenizer.backend_tokenizer.to_str()}
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()  # an earlier call of the tokenizer may have left some
+    backend.no_truncation()
+    fields = {"eos": str(tokenizer.eos_token), "backend": backend.to_str()}
     return json.dumps(fields, ensure_ascii=False)
+
+
+def fingerprint(tokenizer: GPT2Tokenizer) -> str:
+    """Return a short string that two tokenizers share if they give a text the same token ids."""
+    return hashlib.sha256(tokenizer_to_json(tokenizer).encode()).hexdigest()[:16]
 
 
 def tokenizer_from_json(text: str) -> GPT2Tokenizer:
@@ -181,10 +190,19 @@ def token_ids(tokenizer: GPT2Tokenizer, tokens: Iterable[str]) -> list[int]:
 
 
 def token_id(tokenizer: GPT2Tokenizer, token: str) -> int:
-    """Return the id of a token that the tokenizer has."""
-    number = tokenizer.convert_tokens_to_ids(token)
-    assert isinstance(number, int)
-    return number
+    """Return the id of a token.
+
+    Raises:
+        UserError: the tokenizer lacks it; an unknown token would be read as the end of text.
+    """
+    number = tokenizer.backend_tokenizer.token_to_id(token)
+    if number is None:
+        raise UserError(
+            f"the model's tokenizer: got none with {token!r}, wanted all emoji of this version of "
+            "emoji_gpt2; fine-tune the model with it (--model.pretrained), which adds those it "
+            "lacks, or use the version that it was trained with"
+        )
+    return int(number)
 
 
 def eos_id(tokenizer: GPT2Tokenizer) -> int:

@@ -27,12 +27,13 @@ import torch
 from emoji_gpt2 import embeddings
 from emoji_gpt2.callbacks import ExportBest
 from emoji_gpt2.cli import main
+from emoji_gpt2.module import EmojiGPT2
 from emoji_gpt2.table import EmojiTable
 
 TINY_MODEL = ["--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.log_every_n_steps=1"]
-LEARNING = ["--model.learning_rate=0.01", "--model.warmup_steps=1", "--model.dropout=0.1"]
+LEARNING = ["--model.learning_rate=0.02", "--model.warmup_steps=1", "--model.dropout=0.1"]
 ROOT = Path(__file__).parents[1]
 
 UPSTREAM = [
@@ -92,6 +93,12 @@ def load(path: Path) -> dict[str, Any]:
     """A checkpoint; nothing but tensors and plain values may be in it."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint."""
+    state: dict[str, Any] = load(path)["state_dict"]
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -193,9 +200,16 @@ class Cli:
         self._capsys = capsys
         self._caplog = caplog
 
-    def __call__(self, *words: str | Path, command: str = "fit", tiny: bool = True) -> Run:
+    def __call__(
+        self,
+        *words: str | Path,
+        command: str = "fit",
+        tiny: bool = True,
+        model: type[EmojiGPT2] = EmojiGPT2,
+    ) -> Run:
         """Run ``command`` with the base flags and ``words``, which win."""
-        return self.raw(command, *self._flags(words, command, tiny), folder=self._folder(words))
+        flags = self._flags(words, command, tiny)
+        return self.raw(command, *flags, folder=self._folder(words), model=model)
 
     def _flags(self, words: tuple[str | Path, ...], command: str, tiny: bool) -> list[str]:
         epochs = ["--trainer.max_epochs=1", f"--output_dir={self.folder}"]
@@ -207,13 +221,15 @@ class Cli:
         given = [str(word) for word in words if str(word).startswith("--output_dir=")]
         return Path(given[-1].split("=", 1)[1]) if given else self.folder
 
-    def raw(self, *words: str, folder: Path | None = None) -> Run:
+    def raw(
+        self, *words: str, folder: Path | None = None, model: type[EmojiGPT2] = EmojiGPT2
+    ) -> Run:
         """Run exactly these words; the first is the command."""
         self._capsys.readouterr()
         self._caplog.clear()
         with _argv(*words), _no_stale_handlers(), _faster(cards=self.cards):
             try:
-                main()
+                main(model_class=model)
                 status = 0
             except SystemExit as error:
                 status = int(error.code or 0)

@@ -20,15 +20,16 @@ from tests.cli_runs import (
     cli,  # noqa: F401 -- a fixture
     load,
 )
+from tests.conftest import TINY
 
 pytestmark = UPSTREAM
-CONFIG = {"n_layer": 3, "n_head": 2, "n_embd": 16, "vocab_size": 300}
-END = {"bos_token_id": 0, "eos_token_id": 0}
+CONFIG = {"n_layer": 3, "n_head": 2, "n_embd": 16}
+WORDS = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0}
 
 
 def network() -> GPT2LMHeadModel:
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config(**CONFIG, **END, initializer_range=0.15)).eval()
+    return GPT2LMHeadModel(GPT2Config(**CONFIG, **WORDS, initializer_range=0.15)).eval()
 
 
 def frozen(model: GPT2LMHeadModel) -> set[str]:
@@ -89,9 +90,8 @@ def test_merging_adds_alpha_by_rank_times_b_a_and_leaves_the_model_alone() -> No
     ],
 )
 def test_options_that_no_model_could_have(options: dict[str, int], message: str) -> None:
-    tiny = {**CONFIG, "n_layer": 1}
     with pytest.raises(UserError, match=message):
-        EmojiGPT2(config=tiny, **options).configure_model()  # type: ignore[arg-type]
+        EmojiGPT2(config=TINY, **options)  # type: ignore[arg-type]
 
 
 def test_without_peft_lora_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,4 +134,7 @@ def test_a_lora_run_goes_on_exactly_and_is_exported_merged(
         assert a[1] == pytest.approx(b[1], rel=1e-4)
     assert one[f"{layer}.lora_B.default.weight"].abs().sum() > 0
     assert one.keys() == other.keys()
+    state = one.pop("_extra_state")
+    assert state == other.pop("_extra_state")
+    assert state["adapters"] == (0, 2, None)
     assert all(torch.equal(one[name], other[name]) for name in one)

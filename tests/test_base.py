@@ -50,7 +50,6 @@ def test_plain_transformers_answers_with_emoji_only() -> None:
 
 def test_fine_tuning_begins_with_the_bases_own_emoji(base: EmojiGenerator) -> None:
     model = EmojiGPT2(pretrained=str(BASE))
-    model.configure_model()
     assert len(model.tokenizer) == 54_202
     torch.testing.assert_close(
         model.model.transformer.wte.weight, base.model.transformer.wte.weight, rtol=0, atol=0

@@ -1,13 +1,15 @@
 """Collation and the sampler, against plain loops and exact counts."""
 
 from itertools import chain
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler, collate
+from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler, RankSampler, collate
 from emoji_gpt2.store import SoftTargets
 
 PAD = 0
@@ -59,10 +61,9 @@ def test_collate_equals_plain_loops(rows: list[tuple[list[int], list[int], list[
 def test_collate_gives_what_an_embedding_takes() -> None:
     ids = np.array([70000, 1, 2], dtype=np.uint32)
     batch = collate([(ids, 2, np.array([2], dtype=np.uint32))], PAD)
-    assert {str(part.dtype) for part in batch._replace(soft_shares_M=batch.ids_BT)} == {
-        "torch.int64"
-    }
-    assert str(batch.soft_shares_M.dtype) == "torch.float32"
+    kinds = {name: part.dtype for name, part in batch._asdict().items() if torch.is_tensor(part)}
+    assert kinds.pop("soft_shares_M") == torch.float32
+    assert set(kinds.values()) == {torch.int64}
     assert batch.ids_BT.tolist() == [[70000, 1]]
     ids[:] = 0  # a copy: the store's pages are read-only and shared
     assert batch.ids_BT.tolist() == [[70000, 1]]
@@ -102,24 +103,30 @@ worlds = st.integers(1, 5)
 seeds = st.integers(0, 2**32)
 
 
-def batches_per_rank(
-    lengths: list[int], size: int, seed: int, world: int, epoch: int = 0
-) -> list[list[list[int]]]:
+def of_each_rank(sampler: RankSampler, world: int) -> list[list[list[int]]]:
+    """The batches of each rank, of a sampler that was made before there were any."""
     all_ranks = []
     for rank in range(world):
-        sampler = LengthGroupedSampler(np.array(lengths, np.uint16), size, seed, rank, world)
-        sampler.epoch = epoch
-        batches = [batch.tolist() for batch in sampler]
-        assert len(sampler) == len(batches)
-        all_ranks.append(batches)
+        with patch("emoji_gpt2.batches.rank_and_world_size", lambda rank=rank: (rank, world)):
+            all_ranks.append([batch.tolist() for batch in sampler])
+            assert len(sampler) == len(all_ranks[-1])
     return all_ranks
 
 
-@given(lengths_lists, sizes, seeds, worlds, st.integers(0, 3))
+def batches_per_rank(
+    lengths: list[int], size: int, seed: int, world: int, epoch: int = 0, accumulate: int = 1
+) -> list[list[list[int]]]:
+    sampler = LengthGroupedSampler(np.array(lengths, np.uint16), size, seed, accumulate)
+    sampler.set_epoch(epoch)
+    return of_each_rank(sampler, world)
+
+
+@given(lengths_lists, sizes, seeds, worlds, st.integers(0, 3), st.integers(1, 4))
 def test_every_row_once_and_as_many_batches_on_every_rank(
-    lengths: list[int], size: int, seed: int, world: int, epoch: int
+    lengths: list[int], size: int, seed: int, world: int, epoch: int, accumulate: int
 ) -> None:
-    ranks = batches_per_rank(lengths, size, seed, world, epoch)
+    ranks = batches_per_rank(lengths, size, seed, world, epoch, accumulate)
+    assert len(ranks[0]) % accumulate == 0  # whole optimizer steps
     seen = list(chain.from_iterable(chain.from_iterable(ranks)))
     assert sorted(seen) == list(range(len(lengths)))
     assert len({len(batches) for batches in ranks}) == 1
@@ -139,7 +146,17 @@ def test_the_global_batches_do_not_depend_on_the_world(
     assert together == [sorted(batch) for batch in alone]
 
 
-@given(lengths_lists, sizes, st.integers(0, 2**32), st.integers(0, 5))
+@given(lengths_lists, sizes, seeds, st.integers(0, 3), st.integers(2, 4))
+def test_a_step_is_the_same_rows_however_it_is_cut(
+    lengths: list[int], size: int, seed: int, epoch: int, accumulate: int
+) -> None:
+    [whole] = batches_per_rank(lengths, size * accumulate, seed, 1, epoch)
+    [cut] = batches_per_rank(lengths, size, seed, 1, epoch, accumulate)
+    steps = [cut[i : i + accumulate] for i in range(0, len(cut), accumulate)]
+    assert [list(chain.from_iterable(parts)) for parts in steps] == whole
+
+
+@given(lengths_lists, sizes, seeds, st.integers(0, 5))
 def test_the_order_is_a_function_of_seed_and_epoch(
     lengths: list[int], size: int, seed: int, epoch: int
 ) -> None:
@@ -148,7 +165,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(
     sampler = LengthGroupedSampler(np.array(lengths, np.uint16), size, seed)
     for _ in range(2):  # what was iterated before must not matter either
         list(sampler)
-    sampler.epoch = epoch
+    sampler.set_epoch(epoch)
     assert [[batch.tolist() for batch in sampler]] == once
 
 
@@ -162,14 +179,29 @@ def test_other_epochs_and_seeds_give_other_orders_and_other_batches() -> None:
     assert len(set(as_sets)) == len(as_sets)  # not only the order of the same batches
 
 
-def test_equal_lengths_are_shuffled_and_batches_do_not_come_by_length() -> None:
+def test_neither_a_row_nor_a_length_has_a_fixed_place() -> None:
+    """Short texts, long ones and the short step are anywhere in an epoch, with other companions."""
+    lengths = [*range(1, 204)]
+    epochs = [batches_per_rank(lengths, 8, 0, 1, epoch)[0] for epoch in range(300)]
+    sizes = np.array([[len(batch) for batch in batches] for batches in epochs])
+    means = np.array([[np.mean([lengths[i] for i in b]) for b in batches] for batches in epochs])
+    assert set((sizes < 8).argmax(1)) == set(range(26))
+    assert np.ptp(means.mean(0)) < 30  # standard error 3.4; places by length: over 150
+    assert len({frozenset(batch) for batches in epochs for batch in batches}) > 0.99 * sizes.size
     [[*batches]] = batches_per_rank([5] * 64, 8, 0, 1)
     assert list(chain.from_iterable(batches)) != list(range(64))
-    lengths = list(range(1, 201))
-    [[*batches]] = batches_per_rank(lengths, 8, 0, 1)
-    longest = [max(lengths[row] for row in batch) for batch in batches]
-    assert longest != sorted(longest)
-    assert longest != sorted(longest, reverse=True)
+
+
+def test_a_state_is_the_place_in_the_epoch_and_the_next_iteration_goes_on_there() -> None:
+    """It comes between an epoch's numbers that trainers set, and before one that is made anew."""
+    lengths = np.arange(20)
+    first, second = (batches_per_rank(lengths.tolist(), 6, 0, 1, epoch)[0] for epoch in (1, 2))
+    sampler = LengthGroupedSampler(lengths, 6, 0)
+    for batches, trainers_epoch, wanted in ((2, 0, first[2:]), (2, 1, first[2:]), (4, 2, second)):
+        sampler.load_state_dict({"epoch": 1, "batches": batches})
+        sampler.set_epoch(trainers_epoch)
+        sampler.start()
+        assert [batch.tolist() for batch in sampler] == wanted
 
 
 def useful_share(lengths: np.ndarray, batches: list[list[int]]) -> float:
@@ -190,12 +222,7 @@ def test_little_padding_at_real_lengths(rows: int) -> None:
 
 def evaluation_batches(lengths: list[int], size: int, world: int) -> list[list[list[int]]]:
     """The batches of each rank."""
-    samplers = [
-        EvaluationSampler(np.array(lengths, np.uint16), size, r, world) for r in range(world)
-    ]
-    ranks = [[batch.tolist() for batch in sampler] for sampler in samplers]
-    assert [len(batches) for batches in ranks] == [len(sampler) for sampler in samplers]
-    return ranks
+    return of_each_rank(EvaluationSampler(np.array(lengths, np.uint16), size), world)
 
 
 @given(lengths_lists, sizes, worlds)

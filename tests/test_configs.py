@@ -13,6 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from tests.cli_runs import (
     ROOT,
+    TINY_MODEL,
     UPSTREAM,
     Cli,
     cli,  # noqa: F401 -- a fixture
@@ -101,6 +102,7 @@ def test_the_fsdp_overlay_is_what_lightning_takes(
             f"{module}.{name}", lambda *given, made=made: policies.append(given) or made(*given)
         )
     words = [*fit_words(ROOT / "configs/fsdp_xl.yaml"), f"--output_dir={cli.folder}"]
+    words += ["--model.pretrained=null", *TINY_MODEL]  # the model is made first
     error = cli.raw("fit", *words, "--trainer.accelerator=cpu", "--trainer.devices=1").error()
     assert "fsdp" in error
     (wrapped, _), (_, checkpointed) = policies

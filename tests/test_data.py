@@ -22,6 +22,7 @@ from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batches import Batch
 from emoji_gpt2.data import EmojiDataModule, default_cache_dir
+from emoji_gpt2.descriptions import keyword_split
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.loader import RowLoader
 from emoji_gpt2.prepare import Preparation
@@ -152,8 +153,6 @@ def test_batches_hold_exactly_the_rows_of_the_file(tmp_path: Path) -> None:
     assert "red heart" in texts["train"]  # its emoji's only text
     assert all(row.answers == frozenset() for row in parts["train"])
     assert all(row.answers == {row.emoji} for row in parts["val"] if len(row.emoji) == 1)
-    assert all(text in data.held_out_texts for text in texts["val"] | texts["test"])
-    assert not any(text in data.held_out_texts for text in texts["train"])
     assert data.report == [
         "a.csv: 43 rows read, 5 emoji kept in 43 examples, 0 variants merged",
         "rows by split: train 30, val 4, test 9",
@@ -203,22 +202,23 @@ def test_a_source_of_one_text_per_emoji_validates_on_keywords(tmp_path: Path) ->
         f"{merged} variants merged"
     )
     train_texts = {row.text for row in parts["train"]}
-    for part in (parts["val"], parts["test"]):
+    for name in ("val", "test"):
+        part = parts[name]
         assert len(part) > 20
         for row in part:
             assert row.text in map(normalize_text, TABLE.keywords(row.emoji))
             assert row.emoji in list(TABLE)[:200]
             assert row.text not in train_texts
-            assert row.text in data.held_out_texts
+            assert keyword_split(row.text) == name
             assert row.answers == frozenset() or row.emoji in row.answers
             assert all(row.text in map(normalize_text, TABLE.keywords(e)) for e in row.answers)
         for text in {row.text for row in part}:
             answers = [row.answers for row in part if row.text == text and row.answers]
             assert answers == [frozenset(row.emoji for row in part if row.text == text)]
-    assert not {row.text for row in parts["val"]} & {row.text for row in parts["test"]}
-    assert not any(text in data.held_out_texts for text in train_texts)
-    assert data.report[1].startswith(f"built-in keywords for validation: {len(parts['val'])} rows")
-    assert data.report[2].startswith(f"built-in keywords for test: {len(parts['test'])} rows")
+    for line, part, name in ((1, "val", "validation"), (2, "test", "test")):
+        assert data.report[line].startswith(f"built-in keywords for {name}: ")
+        assert f"in {len(parts[part])} examples" in data.report[line]
+        assert "embeddings begin with" not in data.report[line]
 
 
 def test_one_text_per_emoji_and_no_validation_wanted(tmp_path: Path) -> None:
@@ -253,8 +253,6 @@ def test_val_path_and_test_path(tmp_path: Path) -> None:
     assert parts["test"] == [Row("third", "🌮", frozenset("🌮"))]
     answers = sorted(row.answers for row in parts["val"] if row.text == "other 0")
     assert answers == [frozenset(), frozenset("🍕🍔")]
-    assert "other 3" in data.held_out_texts
-    assert "third" in data.held_out_texts
     assert [line.partition(":")[0] for line in data.report[:3]] == ["a.csv", "val.csv", "test.csv"]
 
 
@@ -266,29 +264,37 @@ def test_val_path_alone_leaves_a_test_split_to_hold_out(tmp_path: Path) -> None:
     assert (len(parts["train"]), len(parts["test"])) == (36, 4)
 
 
-@pytest.fixture(scope="module")
-def builtin(tmp_path_factory: pytest.TempPathFactory) -> EmojiDataModule:
-    return ready(tmp_path_factory.mktemp("builtin"), batch_size=512)
-
-
-def test_built_in_data(builtin: EmojiDataModule) -> None:
-    parts = all_rows(builtin)
-    train = pairs(parts["train"])
+def test_built_in_data(tmp_path: Path) -> None:
+    """Names, and keywords of up to 16 emoji where the table has no tones; a hash splits these."""
+    parts = all_rows(ready(tmp_path, batch_size=512))
     names = {(normalize_text(TABLE.name(emoji)), emoji) for emoji in TABLE}
     assert len(names) == 3_944
-    assert names <= set(train)
-    assert max(train.values()) == 1
-    keywords = {(normalize_text(k), e) for e in TABLE for k in TABLE.keywords(e)}
-    held_out = {row.text for part in ("val", "test") for row in parts[part]}
-    assert {(row.text, row.emoji) for part in parts.values() for row in part} - names <= keywords
-    train_texts = {text for text, _ in train}
-    assert not held_out & (train_texts | {text for text, _ in names})
-    n_keywords = len((train_texts | held_out) - {text for text, _ in names})
-    for part in ("val", "test"):
-        assert len({row.text for row in parts[part]}) == pytest.approx(0.05 * n_keywords, abs=1)
-    assert all(text in builtin.held_out_texts for text in held_out)
-    assert not any(text in builtin.held_out_texts for text in train_texts)
+    of_keyword: dict[str, set[str]] = {}
+    for emoji in TABLE:
+        for keyword in TABLE.keywords(emoji) if not TABLE.tones(emoji) else ():
+            of_keyword.setdefault(normalize_text(keyword), set()).add(emoji)
+    texts = {text for text, _ in names}
+    few = {k: of for k, of in of_keyword.items() if len(of) <= 16 and k not in texts}
+    for part, rows in parts.items():
+        wanted = {(k, e) for k, of in few.items() for e in of if keyword_split(k) == part}
+        assert pairs(rows) == Counter(wanted | (names if part == "train" else set()))
+        share = len({k for k, _ in wanted}) / len(few)
+        assert share == pytest.approx(0.9 if part == "train" else 0.05, abs=0.015)
     assert list(TABLE) == [tokenizer().decode([50_257 + i]) for i in range(3_944)]
+
+
+def test_texts_that_embeddings_begin_with_are_no_new_ones(tmp_path: Path) -> None:
+    """Neither are they held out of a source, nor silently validated on."""
+    known = [(TABLE.name(e), e) for e in FOOD] + [("cheese", "🍕"), ("Fish", "🍣")]
+    path = write(tmp_path / "a.csv", [*known, *spare(8)])
+    val = write(tmp_path / "val.csv", [("cheese", "🍕"), ("text 0", "🍕"), ("other", "🍕")])
+    data = ready(tmp_path, path, val_fraction=0.5, test_fraction=0.5)
+    parts = all_rows(data)
+    assert {row.text for row in parts["train"]} == {normalize_text(text) for text, _ in known}
+    assert pairs(parts["val"] + parts["test"]) == Counter(spare(8))
+    data = ready(tmp_path, path, val_path=val, test_fraction=0)
+    assert "2 with text that is also trained on" in data.report[1]
+    assert "1 with text that embeddings begin with" in data.report[1]
 
 
 def test_built_in_data_without_skin_tones(tmp_path: Path) -> None:
@@ -312,16 +318,14 @@ def test_each_row_once_an_epoch_in_another_order_and_the_same_again(tmp_path: Pa
     assert rows_of(one.val_dataloader()) == rows_of(two.val_dataloader())
 
 
-def test_two_ranks_share_the_rows(tmp_path: Path) -> None:
+def test_two_ranks_share_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.csv", spare(50))
     alone = all_rows(ready(tmp_path, path, batch_size=8))
     shared: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
     lengths = []
     for rank in (0, 1):
+        monkeypatch.setattr("emoji_gpt2.batches.rank_and_world_size", lambda rank=rank: (rank, 2))
         data = ready(tmp_path, path, batch_size=8)
-        data.trainer = SimpleNamespace(  # type: ignore[assignment]
-            global_rank=rank, world_size=2, accumulate_grad_batches=1, current_epoch=0
-        )
         lengths.append(len(data.train_dataloader()))
         for name in shared:
             for batch in getattr(data, f"{name}_dataloader")():
@@ -342,7 +346,8 @@ def test_a_worker_process_gives_the_same_batches(tmp_path: Path) -> None:
             batches = [list(loader) for loader in loaders]
             assert len(batches[0]) == len(batches[1]) > 0
             for left, right in zip(*batches, strict=True):
-                assert all(map(torch.equal, left, right))
+                for mine, its in zip(left, right, strict=True):
+                    assert torch.equal(mine, its) if torch.is_tensor(mine) else mine == its
 
 
 def test_prepare_is_done_once_and_the_cache_used(
@@ -579,7 +584,7 @@ def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "texts.csv", [(text,) for text in texts], "text")
     data = module(tmp_path, predict_path=path, batch_size=6)
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        state=SimpleNamespace(fn=TrainerFn.PREDICTING), global_rank=0, world_size=1
+        state=SimpleNamespace(fn=TrainerFn.PREDICTING)
     )
     data.prepare_data()  # there are no rows to prepare
     assert not (tmp_path / "cache" / "rows").exists()
@@ -598,12 +603,17 @@ def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert prompts == [text.lower() for text in texts]
 
 
-def test_predict_path_with_an_empty_text_and_without_a_path(tmp_path: Path) -> None:
-    line = refusal(lambda: module(tmp_path).setup("predict"))
+def test_predict_path_with_an_empty_text_and_without_a_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = refusal(lambda: module(tmp_path).predict_dataloader())
     assert line.startswith("--data.predict_path: got none, wanted")
-    path = write(tmp_path / "texts.csv", [("fine", "x"), ("", "x")], "text,other")
-    line = refusal(lambda: module(tmp_path, predict_path=path).setup("predict"))
-    assert line.startswith("--data.predict_path: row 2: got ''")
+    path = write(tmp_path / "texts.csv", [("", "x"), ("fine", "x"), (" ", "x")], "text,other")
+    data = module(tmp_path, predict_path=path)
+    with caplog.at_level(logging.INFO):
+        data.setup("predict")
+    assert data.predict_dataloader().dataset.texts == ["fine"]
+    assert "texts.csv: 2 of 3 rows have no text" in caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emoji_gpt2.descriptions import keyword_split
 from emoji_gpt2.examples import (
     Example,
     Report,
@@ -249,7 +250,7 @@ KEYWORDS = table_of(
 
 def test_each_keyword_stands_with_each_of_its_emoji_tones_left_out() -> None:
     report = Report("keywords")
-    examples = keyword_examples(KEYWORDS, KEYWORDS, {"pizza"}, report)
+    examples = keyword_examples(KEYWORDS, KEYWORDS, {"pizza"}, "train", report)
     assert sorted(examples) == [
         Example("cheese", ("🍕",)),
         Example("cheese", ("🧀",)),
@@ -261,9 +262,20 @@ def test_each_keyword_stands_with_each_of_its_emoji_tones_left_out() -> None:
     assert dict(report.dropped) == {"keyword that is also a name or text": 1}
 
 
+def test_a_split_has_the_keywords_that_are_for_it() -> None:
+    keywords = ("star", "map", "cat", "foot", "hope", "queen", "tree")
+    table = table_of(("🍕", "pizza", keywords))
+    parts = {
+        split: [e.text for e in keyword_examples(table, table, (), split, Report("keywords"))]
+        for split in ("train", "val", "test")
+    }
+    assert all(parts.values())
+    assert parts == {s: [k for k in keywords if keyword_split(k) == s] for s in parts}
+
+
 def test_keywords_of_the_given_emoji_only() -> None:
     report = Report("keywords")
-    assert keyword_examples(KEYWORDS, ["🧀", "👍🏽"], (), report) == [
+    assert keyword_examples(KEYWORDS, ["🧀", "👍🏽"], (), "train", report) == [
         Example("cheese", ("🧀",)),
         Example("pizza", ("🧀",)),
     ]
@@ -274,7 +286,7 @@ def test_a_keyword_of_more_than_16_emoji_says_too_little(emoji: int, used: bool)
     faces = list(TABLE)[:emoji]
     table = table_of(*((e, str(i), ("face",)) for i, e in enumerate(faces)))
     report = Report("keywords")
-    examples = keyword_examples(table, table, (), report)
+    examples = keyword_examples(table, table, (), "train", report)
     assert examples == ([Example("face", (e,)) for e in faces] if used else [])
     assert dict(report.dropped) == ({} if used else {"keyword of more than 16 emoji": emoji})
     assert report.rows_read == emoji

@@ -155,7 +155,6 @@ def test_the_longest_prompt_leaves_room_for_an_answer(
     tmp_path: Path, n_positions: int, longest: int
 ) -> None:
     model = EmojiGPT2(config={**TINY, "n_positions": n_positions})
-    model.configure_model()
     save_transformers_folder(model.model, model.tokenizer, tmp_path / "model")
     tokenizer = GPT2Tokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.model_max_length == longest

@@ -16,9 +16,11 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from transformers import GPT2LMHeadModel
 
-from emoji_gpt2 import fine_tune_gpt2
+from emoji_gpt2 import fine_tune_gpt2, fit
+from emoji_gpt2.early_checks import LOGGED
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.generate import EmojiGenerator
+from emoji_gpt2.samples import ShowSamples
 from tests.cli_runs import (
     LEARNING,
     NO_VALIDATION,
@@ -28,12 +30,14 @@ from tests.cli_runs import (
     cli,  # noqa: F401 -- a fixture
     contents,
     load,
+    load_weights,
     popen,
     read_csv,
     train_losses,
     trained_run,  # noqa: F401 -- a fixture
     write_table,
 )
+from tests.distributed.runs import free_port
 from tests.hub_server import HubServer
 
 pytestmark = UPSTREAM
@@ -56,7 +60,7 @@ def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
     assert names[0].startswith("best-epoch="), names
     assert names[1:] == ["config.yaml", "last.ckpt", "metrics.csv", "model"]
     header = list(run.metrics[0])
-    assert {"epoch", "step", "train/loss", "val/loss", "val/mrr", "val/hit_at_1"} <= {*header}
+    assert {"epoch", "step", *LOGGED} <= {*header}
     assert sorted(train_losses(run.folder / "metrics.csv")) == list(range(8))  # 26 rows, 8 a batch
     assert [row["step"] for row in run.metrics if row["val/loss"]] == ["3", "7"]
     assert load(run.folder / "last.ckpt")["global_step"] == 8
@@ -91,7 +95,7 @@ def test_model_holds_the_best_weights(cli: Cli) -> None:
     scores = {int(r["epoch"]): float(r["val/mrr"]) for r in run.metrics if r["val/mrr"]}
     assert scores[load(best)["epoch"]] == max(scores.values())
     exported = GPT2LMHeadModel.from_pretrained(run.folder / "model").state_dict()
-    for name, tensor in load(best)["state_dict"].items():
+    for name, tensor in load_weights(best).items():
         assert torch.equal(exported[name.removeprefix("model.")], tensor), name
     assert f"The weights of {best.name} are in" in run.stderr
 
@@ -172,23 +176,23 @@ def last_lr(folder: Path) -> float:
 
 
 def test_a_learning_rate_flag_wins_over_the_checkpoint(cli: Cli, begun: Path) -> None:
-    assert last_lr(begun) == pytest.approx(0.01)
-    run = cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=0.02")
-    assert run.status == 0, run.stderr
-    assert "model.learning_rate: 0.02, as the flag says (0.01 was stored)" in run.stderr
     assert last_lr(begun) == pytest.approx(0.02)
+    run = cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=0.01")
+    assert run.status == 0, run.stderr
+    assert "model.learning_rate: 0.01, as the flag says (0.02 was stored)" in run.stderr
+    assert last_lr(begun) == pytest.approx(0.01)
     stored = load(begun / "last.ckpt")["hyper_parameters"]
-    assert stored["learning_rate"] == 0.02
+    assert stored["learning_rate"] == 0.01
     assert stored["warmup_steps"] == 1, "kept from the checkpoint"
     run = cli("--ckpt_path=last", "--trainer.max_epochs=4", "--model.learning_rate", "0.03")
-    assert "model.learning_rate: 0.03, as the flag says (0.02 was stored)" in run.stderr
+    assert "model.learning_rate: 0.03, as the flag says (0.01 was stored)" in run.stderr
     assert last_lr(begun) == pytest.approx(0.03)
 
 
 def test_the_learning_rate_flag_changes_what_is_learnt(cli: Cli, begun: Path) -> None:
-    before = load(cli.folder / "last.ckpt")["state_dict"]
+    before = load_weights(cli.folder / "last.ckpt")
     cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=1e-30")
-    after = load(cli.folder / "last.ckpt")["state_dict"]
+    after = load_weights(cli.folder / "last.ckpt")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -197,12 +201,11 @@ def test_the_checkpoint_wins_over_a_config(cli: Cli, begun: Path, tmp_path: Path
     config.write_text("model:\n  learning_rate: 0.5\n  dropout: 0.3\n", encoding="utf-8")
     run = cli(f"--config={config}", "--ckpt_path=last", "--trainer.max_epochs=3")
     assert run.status == 0, run.stderr
-    assert "model.learning_rate: 0.01, from the checkpoint (a flag would win)" in run.stderr
+    assert "model.learning_rate: 0.02, from the checkpoint (a flag would win)" in run.stderr
     assert "model.dropout: 0.1, from the checkpoint (a flag would win)" in run.stderr
-    assert last_lr(cli.folder) == pytest.approx(0.01)
+    assert last_lr(cli.folder) == pytest.approx(0.02)
     stored = load(cli.folder / "last.ckpt")["hyper_parameters"]
     assert stored["dropout"] == 0.1
-    assert stored["config"]["resid_pdrop"] == 0.1
 
 
 def test_nothing_is_said_of_hyper_parameters_that_agree(cli: Cli, begun: Path) -> None:
@@ -261,7 +264,6 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a share of everything": (["--data.val_fraction=0.9"], "--data.val_fraction"),
     "heads that do not divide": (["--model.config.n_head=3"], "n_head"),
     "nonsense of the trainer": (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
-    "no such metric to monitor": (["--checkpoint.monitor=val/nothing"], "val/nothing"),
 }
 
 
@@ -269,8 +271,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 def test_a_mistake_is_one_line_and_status_2(cli: Cli, mistake: str) -> None:
     words, said = MISTAKES[mistake]
     assert said in cli(*words).error()
-    if "monitor" not in words[0]:  # known only after an epoch
-        assert not run_files(cli.folder), "the corrected command could not use the folder"
+    assert not cli.folder.exists(), "the corrected command could not use the folder"
 
 
 def test_an_unknown_key_in_a_config(cli: Cli, tmp_path: Path) -> None:
@@ -394,6 +395,15 @@ def test_last_ckpt_by_steps_and_at_the_end(cli: Cli, monkeypatch: pytest.MonkeyP
     assert load(cli.folder / "last.ckpt")["global_step"] == 5
 
 
+def test_a_metric_is_monitored_also_if_the_first_epoch_does_not_validate(cli: Cli) -> None:
+    words = ["--trainer.check_val_every_n_epoch=2", "--trainer.num_sanity_val_steps=0"]
+    run = cli(*words, "--trainer.max_epochs=2")
+    assert run.status == 0, run.stderr
+    assert "no validation rows" not in run.stderr
+    (state,) = [s for k, s in load(run.folder / "last.ckpt")["callbacks"].items() if "Best" in k]
+    assert state["best_model_score"] is not None
+
+
 @NO_VALIDATION
 def test_without_validation_the_newest_is_exported(cli: Cli) -> None:
     run = cli("--data.val_fraction=0", "--data.test_fraction=0", "--trainer.max_epochs=2")
@@ -404,13 +414,6 @@ def test_without_validation_the_newest_is_exported(cli: Cli) -> None:
     newest = load(run.folder / "last.ckpt")["state_dict"]
     assert torch.equal(exported["transformer.wte.weight"], newest["model.transformer.wte.weight"])
     assert len(list(run.folder.glob("best-*.ckpt"))) == 1
-
-
-def test_fast_dev_run_leaves_no_checkpoint(cli: Cli) -> None:
-    run = cli("--trainer.fast_dev_run=true")
-    assert run.status == 0, run.stderr
-    assert not list(run.folder.rglob("*.ckpt"))
-    assert not (run.folder / "model").exists()
 
 
 def test_without_checkpointing(cli: Cli) -> None:
@@ -433,7 +436,7 @@ def test_accumulated_micro_batches_learn_as_one_batch(cli: Cli, tmp_path: Path) 
     a, b = (train_losses(run.folder / "metrics.csv") for run in (one, two))
     assert len(a) == len(b) == 3
     assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], rel=1e-5)
-    weights = [load(run.folder / "last.ckpt")["state_dict"] for run in (one, two)]
+    weights = [load_weights(run.folder / "last.ckpt") for run in (one, two)]
     for name, tensor in weights[0].items():
         assert torch.allclose(tensor, weights[1][name], atol=1e-4), name
 
@@ -581,6 +584,25 @@ def test_a_signal_writes_a_checkpoint_to_go_on_from(
 
 
 @pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_at_the_same_step(cli: Cli, tmp_path: Path) -> None:
+    words = ["--trainer.max_epochs=1000", "--model.warmup_steps=1", *TWO_PROCESSES]
+    command = [sys.executable, "-m", "emoji_gpt2.fit", *cli._flags(tuple(words), "fit", True)]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place["GLOO_SOCKET_IFNAME"] = "lo"
+    ranks = [popen(command, tmp_path, LOCAL_RANK=rank, **place) for rank in ("0", "1")]
+    try:
+        wait_for_training(ranks[0], cli.folder)
+        ranks[1].send_signal(signal.SIGTERM)
+        errors = [rank.communicate(timeout=60)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [143, 143], errors
+    step = load(cli.folder / "last.ckpt")["global_step"]
+    assert f"Stopped by SIGTERM after step {step}:" in errors[0]
+
+
+@pytest.mark.slow
 def test_a_signal_before_training_ends_the_process(cli: Cli) -> None:
     process = cli.start("--trainer.max_epochs=1000")
     time.sleep(1.0)  # imports alone take longer
@@ -604,9 +626,69 @@ def test_fine_tune_gpt2(tiny_gpt2: Path, tmp_path: Path) -> None:
     assert GPT2LMHeadModel.from_pretrained(folder).config.n_embd == 16
     assert {"last.ckpt", "metrics.csv", "model"} <= {*run_files(tmp_path / "out")}
     before = contents(tmp_path / "out")
-    with pytest.raises(UserError, match="holds a run"):
+    with pytest.raises(UserError, match=r"^output_dir: .* holds a run .* go on by resume=True"):
         fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1)
     assert contents(tmp_path / "out") == before
+
+
+@SMALL
+def test_fine_tune_gpt2_s_config_runs_the_same(cli: Cli, tiny_gpt2: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "emoji.csv")
+    fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1, batch_size=2)
+    other = tmp_path / "other"
+    words = [f"--config={tmp_path / 'out' / 'config.yaml'}", f"--output_dir={other}"]
+    run = cli.raw("fit", *words, folder=other)
+    assert run.status == 0, run.stderr
+    assert len(run.metrics) > 1
+    assert run.metrics == read_csv(tmp_path / "out" / "metrics.csv")
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+@SMALL
+def test_fine_tune_gpt2_is_interrupted_and_goes_on(
+    tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, presses: int
+) -> None:
+    """Once: the best weights so far are returned. Twice: the notebook has its KeyboardInterrupt."""
+    given: dict[str, Any] = {"data_path": str(write_table(tmp_path / "emoji.csv")), "batch_size": 5}
+    given |= {"model_name": str(tiny_gpt2), "max_epochs": 2}
+    fine_tune_gpt2(output_dir=str(tmp_path / "whole"), **given)
+
+    def press(self: ShowSamples, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 3:
+            for _ in range(presses):
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(ShowSamples, "on_train_batch_end", press)
+        if presses == 1:
+            folder = fine_tune_gpt2(output_dir=str(tmp_path / "out"), **given)
+            assert GPT2LMHeadModel.from_pretrained(folder).config.n_embd == 16
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                fine_tune_gpt2(output_dir=str(tmp_path / "out"), **given)
+    assert signal.getsignal(signal.SIGINT) == before
+    last = tmp_path / "out" / "last.ckpt"
+    if presses == 1:
+        assert load(last)["global_step"] == 3
+        fine_tune_gpt2(output_dir=str(tmp_path / "out"), resume=True, **given)
+        ours, wanted = (load_weights(p) for p in (last, tmp_path / "whole" / "last.ckpt"))
+        assert all(torch.equal(ours[name], tensor) for name, tensor in wanted.items())
+    else:
+        with pytest.raises(UserError, match=r"^resume: got True, wanted a last\.ckpt"):
+            fine_tune_gpt2(output_dir=str(tmp_path / "out"), resume=True, **given)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "precision"),
+    [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")],
+)
+def test_fine_tune_gpt2_is_as_precise_as_the_machine_is_fast(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, bf16: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+    assert fit._precision() == precision
 
 
 @SMALL

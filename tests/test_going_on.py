@@ -3,22 +3,22 @@
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
 import os
+import re
 import signal
 import stat
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.loader import TrainingLoader
 from tests.cli_runs import (
     LEARNING,
     UPSTREAM,
     Cli,
     begun,  # noqa: F401 -- a fixture
     cli,  # noqa: F401 -- a fixture
+    contents,
     load,
     train_losses,
     trained_run,  # noqa: F401 -- a fixture
@@ -32,6 +32,7 @@ GO_ON = "--ckpt_path=last"
 def assert_equal_weights(one: Path, other: Path) -> None:
     ours, wanted = (load(run / "last.ckpt")["state_dict"] for run in (one, other))
     assert ours.keys() == wanted.keys()
+    assert ours.pop("_extra_state") == wanted.pop("_extra_state")
     for name, tensor in wanted.items():
         assert torch.equal(tensor, ours[name]), name
 
@@ -58,11 +59,12 @@ def test_another_order_of_data_is_refused(cli: Cli, begun: Path, flag: str, said
 def test_other_rows_are_refused_unless_allowed(cli: Cli, begun: Path) -> None:
     write_table(cli.data, n_emoji=16)
     words = [GO_ON, "--trainer.max_epochs=3"]
-    assert "the sources or the tokenizer have changed" in cli(*words, tiny=False).error()
+    said = "the sources, the tokenizer or the version of emoji_gpt2 have changed"
+    assert said in cli(*words, tiny=False).error()
     before = len(train_losses(begun / "metrics.csv"))
     run = cli(*words, "--data.allow_other_data=true", tiny=False)
     assert run.status == 0, run.stderr
-    assert "going on with other data: the sources or the tokenizer have changed" in run.stderr
+    assert f"going on with other data: {said}" in run.stderr
     assert len(train_losses(begun / "metrics.csv")) > before
 
 
@@ -99,18 +101,16 @@ def test_an_epoch_that_was_limited_is_over(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_loader_made_anew_each_epoch_goes_on_with_the_epochs(tmp_path: Path) -> None:
-    data = EmojiDataModule(str(write_table(tmp_path / "a.csv")), cache_dir=str(tmp_path))
-    data.prepare_data()
-    data.setup("fit")
-    data.trainer = trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    (of_epoch_0,) = [batch.ids_BT for batch in data.train_dataloader()]
-    kept = TrainingLoader(data.train_dataloader().dataset, data.train_dataloader()._sampler)
-    epochs = [batch.ids_BT for _ in range(2) for batch in kept]
-    assert torch.equal(epochs[0], of_epoch_0)
-    trainer.fit_loop.epoch_progress.current.completed = 1
-    (of_epoch_1,) = [batch.ids_BT for batch in data.train_dataloader()]
-    assert torch.equal(epochs[1], of_epoch_1)
-    assert not torch.equal(of_epoch_0, of_epoch_1)
+    path = str(write_table(tmp_path / "a.csv"))
+    one, other = (EmojiDataModule(path, cache_dir=str(tmp_path)) for _ in range(2))
+    for data in (one, other):
+        data.prepare_data()
+        data.setup("fit")
+    kept = one.train_dataloader()
+    of_kept = [batch.ids_BT for _ in range(3) for batch in kept]  # one batch an epoch
+    anew = [batch.ids_BT for _ in range(3) for batch in other.train_dataloader()]
+    assert all(map(torch.equal, of_kept, anew))
+    assert not torch.equal(anew[0], anew[1])
 
 
 @pytest.mark.slow
@@ -141,11 +141,7 @@ def test_slurm_requeues_and_the_job_goes_on(cli: Cli, tmp_path: Path) -> None:
         done = cli.start(*words)  # the very same command
         _, error = done.communicate(timeout=120)
         assert done.returncode == 0, error
-    ours, wanted = (
-        load(run / "last.ckpt")["state_dict"] for run in (cli.folder, tmp_path / "whole")
-    )
-    for name, tensor in wanted.items():
-        assert torch.equal(tensor, ours[name]), name
+    assert_equal_weights(cli.folder, tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -159,3 +155,90 @@ def test_two_runs_at_once_on_one_cold_cache_both_train(cli: Cli, tmp_path: Path)
         assert len(train_losses(folder / "metrics.csv")) == 2
     left = [path for path in (tmp_path / "cold" / "rows").iterdir() if path.suffix != ".lock"]
     assert len(left) == 1
+
+
+# The best checkpoint
+
+
+@pytest.fixture
+def three_kept(cli: Cli) -> Path:
+    """A run that keeps its three best, of which the best is not the last: it has a rate of 2."""
+    words = ["--checkpoint.save_top_k=3", "--model.learning_rate=2.0", "--model.warmup_steps=0"]
+    words += ["--checkpoint.filename={epoch}-{val/loss:.1f}", "--checkpoint.monitor=val/loss"]
+    run = cli(*words, "--trainer.max_epochs=4")
+    assert run.status == 0, run.stderr
+    losses = {int(row["epoch"]): float(row["val/loss"]) for row in run.metrics if row["val/loss"]}
+    best = min(losses, key=losses.__getitem__)
+    assert best < 3, losses
+    (path,) = run.folder.glob(f"epoch={best}-val_loss=*.ckpt")
+    assert f"The weights of {path.name} are in" in run.stderr
+    assert len(list(run.folder.glob("epoch=*.ckpt"))) == 3
+    return path
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_best_is_the_best_of_those_that_are_kept(
+    cli: Cli, three_kept: Path, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.csv").write_text("text\nthing\n", encoding="utf-8")
+    words = ["--ckpt_path=best", f"--data.predict_path={tmp_path / 'texts.csv'}"]
+    if command == "fit":
+        words.append("--trainer.max_epochs=5")  # it is over by then
+    run = cli(*words, command=command, tiny=False)
+    assert run.status == 0, run.stderr
+    assert str(three_kept) in run.stderr
+
+
+def test_best_moves_with_its_folder(cli: Cli, begun: Path, tmp_path: Path) -> None:
+    moved = begun.rename(tmp_path / "moved")
+    run = cli("--ckpt_path=best", f"--output_dir={moved}", command="test", tiny=False)
+    begun.mkdir()
+    assert run.status == 0, run.stderr
+    (best,) = moved.glob("best-*.ckpt")
+    assert str(best) in run.stderr
+    best.unlink()
+    error = cli("--ckpt_path=best", f"--output_dir={moved}", command="test", tiny=False).error()
+    assert f"{best.name}' and is gone" in error
+    (moved / "last.ckpt").write_bytes(b"no")
+    error = cli("--ckpt_path=best", f"--output_dir={moved}", command="test", tiny=False).error()
+    assert "is no whole checkpoint" in error
+    (moved / "last.ckpt").unlink()
+    error = cli("--ckpt_path=best", f"--output_dir={moved}", command="test", tiny=False).error()
+    assert "wanted a last.ckpt" in error
+
+
+# Another optimizer
+
+SGD = ["--optimizer=SGD", "--optimizer.lr=0.1"]
+STEP = ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        (SGD, [], "--optimizer: got AdamW, .* parameter groups of"),
+        (SGD, ["--optimizer=AdamW"], "--optimizer: got AdamW, .* momentum, nesterov instead of"),
+        (STEP, [], "--lr_scheduler: got WarmupCosine, .* step_size instead of lr_lambdas"),
+    ],
+)
+def test_another_optimizer_is_refused_and_changes_nothing(
+    cli: Cli, first: list[str], then: list[str], said: str
+) -> None:
+    # Killed after last.ckpt: metrics.csv has more rows than that knows of.
+    run = cli(*first, "--checkpoint.every_n_train_steps=3", "--trainer.max_steps=3")
+    assert run.status == 0, run.stderr
+    with (run.folder / "metrics.csv").open("a", encoding="utf-8") as file:
+        file.write("0,3" + "," * (len(run.metrics[0]) - 2) + "\n")
+    before = contents(run.folder)
+    error = cli(*then, GO_ON, "--trainer.max_epochs=3").error()
+    assert re.match(f"error: {said}", error), error
+    assert contents(run.folder) == before
+    assert cli(*first, GO_ON, "--trainer.max_epochs=3").status == 0
+
+
+def test_weights_alone_are_nothing_to_go_on_from(cli: Cli, tmp_path: Path) -> None:
+    run = cli("--checkpoint.save_weights_only=true")
+    assert run.status == 0, run.stderr
+    words = ["--ckpt_path=best", "--trainer.max_epochs=2"]
+    assert "holds weights alone" in cli(*words).error()
+    assert cli("--ckpt_path=best", command="test", tiny=False).status == 0

@@ -15,7 +15,12 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from emoji_gpt2.batches import Batch, collate
-from emoji_gpt2.loss import candidate_logits, masked_cross_entropy, soft_cross_entropy
+from emoji_gpt2.loss import (
+    candidate_logits,
+    masked_cross_entropy,
+    share_of_step,
+    soft_cross_entropy,
+)
 
 EMOJI = range(50, 60)
 EOS, END_OF_PROMPT = 48, 49
@@ -37,7 +42,7 @@ def batch_of(rows: list[Row]) -> Batch:
     return collate([(np.array(ids), n, np.array([], dtype=np.int64)) for ids, n in rows], EOS)
 
 
-def loss_of(gpt2: GPT2LMHeadModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def loss_of(gpt2: GPT2LMHeadModel, batch: Batch) -> tuple[Tensor, int]:
     """The product's way: hidden states are gathered, then projected on the candidates."""
     hidden_BTD = gpt2.transformer(batch.ids_BT, use_cache=False).last_hidden_state
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions_N]
@@ -78,7 +83,7 @@ UNSUPERVISED: Row = ([7, 8, END_OF_PROMPT], 3)
 def test_loss_equals_plain_loops(gpt2: GPT2LMHeadModel, rows: list[Row]) -> None:
     nats, count = loss_of(gpt2, batch_of(rows))
     wanted_nats, wanted_count = looped_loss(gpt2, rows)
-    assert count.item() == wanted_count == sum(len(ids) - n for ids, n in rows)
+    assert count == wanted_count == sum(len(ids) - n for ids, n in rows)
     assert nats.item() == pytest.approx(wanted_nats, rel=1e-6)
 
 
@@ -87,7 +92,7 @@ def test_each_sum_is_over_rows(gpt2: GPT2LMHeadModel) -> None:
     together, count = loss_of(gpt2, batch_of(ROWS))
     alone = [loss_of(gpt2, batch_of([row])) for row in ROWS]
     assert together.item() == pytest.approx(sum(n.item() for n, _ in alone), rel=1e-6)
-    assert count.item() == sum(c.item() for _, c in alone)
+    assert count == sum(c for _, c in alone)
 
 
 def test_gathering_first_equals_projecting_everything(gpt2: GPT2LMHeadModel) -> None:
@@ -117,20 +122,21 @@ def test_nothing_supervised_is_a_zero_on_the_graph(gpt2: GPT2LMHeadModel, rows: 
     nats, count = loss_of(gpt2, batch_of(rows))
     nats.backward()
     assert nats.item() == 0
-    assert count.item() == 0
+    assert count == 0
     for name, parameter in gpt2.named_parameters():
         assert parameter.grad is not None, name
         assert not parameter.grad.any(), name
 
 
-def test_logits_are_float32_and_the_count_lies_with_the_labels() -> None:
-    hidden, rows = torch.randn(3, 4).bfloat16(), torch.randn(5, 4).bfloat16()
-    logits = candidate_logits(hidden, rows)
-    assert logits.dtype is torch.float32
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")],
+)
+def test_logits_are_float32_at_least(given: str, wanted: str) -> None:
+    of = {"dtype": getattr(torch, given)}
+    logits = candidate_logits(torch.randn(3, 4, **of), torch.randn(5, 4, **of))
+    assert logits.dtype is getattr(torch, wanted)
     assert logits.shape == (3, 5)
-    _, count = masked_cross_entropy(logits, torch.tensor([0, 1, 4]))
-    assert count.item() == 3
-    assert not count.is_floating_point()
 
 
 def test_uniform_scores_cost_the_logarithm_of_the_candidates() -> None:
@@ -178,3 +184,28 @@ def test_without_soft_targets_nothing_changes() -> None:
     wanted, n = masked_cross_entropy(LOGITS, LABELS)
     assert torch.equal(nats, wanted)
     assert count == n
+
+
+@pytest.mark.parametrize("counted", ["tokens", "rows"])
+def test_the_parts_of_a_step_sum_to_its_mean(counted: str) -> None:
+    """Lightning divides by the micro-batches, DDP by the ranks; here 2 of each, one without rows.
+
+    A loss of one's own may be a sum over something else: the mean of a micro-batch then counts by
+    its tokens.
+    """
+    parts = [batch_of(rows) for rows in (ROWS[:2], ROWS[2:3], [], ROWS[3:])]
+    tokens = [batch.labels_N.numel() for batch in parts]
+    counts = tokens if counted == "tokens" else [2, 1, 0, 1]
+    nats = [7.0, 3.0, 0.0, 5.0]
+    means = [n / max(count, 1) for n, count in zip(nats, counts, strict=True)]
+    wanted = sum(m * n for m, n in zip(means, tokens, strict=True)) / sum(tokens)
+    shares = [
+        share_of_step(
+            torch.tensor(n), count, batch._replace(step_tokens=sum(tokens), step_batches=2), 2
+        ).item()
+        for n, count, batch in zip(nats, counts, parts, strict=True)
+    ]
+    assert sum(shares) / 2 / 2 == pytest.approx(wanted, rel=1e-6)
+    alone = [share_of_step(torch.tensor(n), torch.tensor(c), b, 2).item()
+             for n, c, b in zip(nats, counts, parts, strict=True)]  # fmt: skip
+    assert alone == pytest.approx(means, rel=1e-6)  # the step is not known

@@ -54,9 +54,7 @@ def one_line(call: Callable[[], object]) -> str:
 
 def build(name: str) -> EmojiGPT2:
     """What a training does with a name."""
-    model = EmojiGPT2(pretrained=name)
-    model.configure_model()
-    return model
+    return EmojiGPT2(pretrained=name)
 
 
 def cut_weights(folder: Path) -> None:
@@ -141,7 +139,7 @@ def test_a_hub_id_while_offline_is_one_line_that_says_so(
 
 
 def test_a_hub_id_in_an_offline_process(tmp_path: Path) -> None:
-    code = "from emoji_gpt2.module import EmojiGPT2 as E; E('tester/tiny').configure_model()"
+    code = "from emoji_gpt2.module import EmojiGPT2 as E; E('tester/tiny')"
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False

@@ -46,11 +46,11 @@ def test_the_research_example_trains_and_prints_macro_f1(
     write_tweets(tmp_path / "tweets_test.csv", classes, per_class=2)
     code = code.replace('"gpt2"', repr(str(tiny_gpt2))).replace("5e-5", "0.02, warmup_steps=5")
     quiet = 'accelerator="cpu", devices=1, logger=False, enable_progress_bar=False'
-    code = code.replace("max_epochs=3", f"max_epochs=10, {quiet}, enable_model_summary=False")
+    code = code.replace("max_epochs=3", f"max_epochs=20, {quiet}, enable_model_summary=False")
     torch.manual_seed(0)
     exec(compile(code, "README.md", "exec"), {"__name__": "example"})
     found = re.search(
         r"^macro-F1 (\d\.\d+), accuracy (\d\.\d+)$", capsys.readouterr().out, re.MULTILINE
     )
     assert found
-    assert float(found[1]) > 0.5, "by chance 0.05"
+    assert float(found[1]) > 0.9, "by chance 0.05"

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from emoji_gpt2.store import SoftTargets, Split, Store, StoreWriter, is_whole
 
-NOTHING = np.empty(0, np.uint64)
 ROW = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8)
 ROWS = [[1, 2, 3], [70_000, 5], [6]]
 
@@ -33,7 +32,7 @@ def write(folder: Path, rows: Sequence[Sequence[int]] = ROWS, report: str = "a l
         add(writer, rows, [1] * len(rows))
         one = np.array([1])
         writer.add_soft_targets(SoftTargets(one, one, one.astype(np.uint32), one / 1))
-        writer.finish(train_on(range(len(rows))), [report], NOTHING)
+        writer.finish(train_on(range(len(rows))), [report])
     return Store(folder)
 
 
@@ -44,7 +43,6 @@ def test_rows_come_back_as_they_were_added(
 ) -> None:
     rows = [row for chunk in chunks for row in chunk]
     prompts = [data.draw(st.integers(0, len(row))) for row in rows]
-    held_out = np.array([7, 2**64 - 1], dtype=np.uint64)
     answers = [row[: i % 3] for i, row in enumerate(rows)]
     flat = np.array([token for one in answers for token in one], dtype=np.int64)
     offsets = np.array([sum(map(len, answers[:i])) for i in range(len(rows) + 1)])
@@ -58,7 +56,7 @@ def test_rows_come_back_as_they_were_added(
                 done += len(chunk)
                 assert writer.lengths.values.tolist() == [len(row) for row in rows[:done]]
                 assert writer.n_prompt.values.tolist() == prompts[:done]
-            writer.finish(train_on([0] if rows else []) | {"val": ranked}, ["é", "🍕"], held_out)
+            writer.finish(train_on([0] if rows else []) | {"val": ranked}, ["é", "🍕"])
         assert is_whole(folder)
         assert [entry.name for entry in folder.parent.iterdir()] == ["store"]
         for store in (Store(folder), pickle.loads(pickle.dumps(Store(folder)))):
@@ -66,7 +64,6 @@ def test_rows_come_back_as_they_were_added(
             assert [(ids.tolist(), n) for ids, n in found] == list(zip(rows, prompts, strict=True))
             assert store.lengths.tolist() == [len(row) for row in rows]
             assert store.report == ["é", "🍕"]
-            assert store.held_out.tolist() == held_out.tolist()
             assert list(store.splits) == ["train", "val"]
             assert store.splits["train"].rows.tolist() == ([0] if rows else [])
             assert store.splits["train"].answers is None
@@ -79,7 +76,7 @@ def test_a_store_of_no_rows(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as writer:
         assert len(writer.lengths.values) == len(writer.n_prompt.values) == 0
         none = Split(np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(1, np.int64))
-        writer.finish({"train": Split(np.empty(0, np.int64)), "val": none}, [], NOTHING)
+        writer.finish({"train": Split(np.empty(0, np.int64)), "val": none}, [])
     store = Store(tmp_path / "store")
     assert is_whole(tmp_path / "store")
     assert (len(store.lengths), len(store.splits["train"]), len(store.splits["val"])) == (0, 0, 0)
@@ -108,7 +105,7 @@ def test_soft_targets_come_back_for_any_rows_in_any_order(
                         np.array([share for _, share in flat], np.float32),
                     )
                 )
-            writer.finish(train_on([]), [], NOTHING)
+            writer.finish(train_on([]), [])
         soft = Store(Path(parent) / "store").soft_targets(np.array(asked, np.int64))
     of_asked = [of_rows[row] if row < len(of_rows) else [] for row in asked]
     assert soft.rows.tolist() == [place for place, answers in enumerate(of_asked) if answers]
@@ -202,9 +199,9 @@ def test_of_two_writers_the_first_wins(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as one, StoreWriter(tmp_path / "store") as two:
         add(one, [[1]], [0])
         add(two, [[1]], [0])
-        one.finish(train_on([0]), ["one"], NOTHING)
+        one.finish(train_on([0]), ["one"])
         mapped = Store(tmp_path / "store")  # as another rank may have done by now
-        two.finish(train_on([0]), ["two"], NOTHING)
+        two.finish(train_on([0]), ["two"])
     assert Store(tmp_path / "store").report == ["one"]
     assert mapped.row(0)[0].tolist() == [1]
     assert [entry.name for entry in tmp_path.iterdir()] == ["store"]

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from emoji_gpt2.cli import StrictParser
 from emoji_gpt2.distill.rows import DistillData
 from emoji_gpt2.distill.student import DistilledGPT2
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, printable_output
 from emoji_gpt2.export import save_transformers_folder
 
 
@@ -34,6 +34,7 @@ class DistillCLI(LightningCLI):
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run; a user's mistake is one line on standard error and exit status 2."""
+    printable_output()
     logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     # Names and texts are all for training; the outcome is measured on other data afterwards.

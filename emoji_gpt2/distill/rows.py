@@ -44,6 +44,9 @@ class DistillBatch(NamedTuple):
     first_B: Tensor
     answers_BK: Tensor
     targets_BV: Tensor
+    step_tokens: int | None = None
+    step_batches: int = 1
+    tokenizer: str | None = None
 
 
 @dataclass
@@ -179,5 +182,4 @@ class DistillData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[DistillBatch]:
         """Return batches of texts of like length, in another order each epoch."""
         sampler = LengthGroupedSampler(self.dataset.lengths, self.batch_size, self.seed)
-        sampler.epoch = self.trainer.current_epoch if self.trainer else 0
         return DataLoader(self.dataset, batch_size=None, sampler=sampler)

@@ -55,17 +55,12 @@ class DistilledGPT2(EmojiGPT2):
         warmup_steps: int = 100,
     ) -> None:
         super().__init__(None, config, dropout, learning_rate, weight_decay, warmup_steps)
-        # Lightning looks at this signature only.
-        whole = {"freeze_layers": 0, "lora_rank": 0, "lora_alpha": None}
-        self.save_hyperparameters({"pretrained": None, **whole})
 
-    def configure_model(self) -> None:
-        """Build the network and start its embeddings from the teacher's vectors."""
-        if not hasattr(self, "model"):
-            super().configure_model()
-            datamodule = getattr(self.trainer, "datamodule", None)
-            assert isinstance(datamodule, DistillData)
-            self._start_from(datamodule)
+    def setup(self, stage: str) -> None:
+        """Start the embeddings from the teacher's vectors; a checkpoint's weights come after."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        assert isinstance(datamodule, DistillData)
+        self._start_from(datamodule)
 
     @torch.no_grad()
     def _start_from(self, data: DistillData) -> None:
@@ -87,13 +82,13 @@ class DistilledGPT2(EmojiGPT2):
 
     def loss(  # type: ignore[override]  # its batches alone have targets
         self, logits_NV: Tensor, batch: DistillBatch
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, int]:
         """Return the cross-entropy to the teacher at first positions, to the labels at others."""
         first_N = torch.isin(batch.positions_N, batch.first_B)
         taught = cross_entropy_to_teacher(logits_NV[first_N], batch.targets_BV)
         labels_N = self.candidate_index[batch.labels_N]
         told, _ = masked_cross_entropy(logits_NV[~first_N], labels_N[~first_N])
-        return taught + told, torch.tensor(len(labels_N))
+        return taught + told, len(labels_N)
 
     def new_optimizer(self) -> Optimizer:
         """Return AdamW with weight decay on matrices but the embeddings."""
@@ -103,7 +98,7 @@ class DistilledGPT2(EmojiGPT2):
             embeds = "wte" in name or "wpe" in name
             (decayed if parameter.ndim > 1 and not embeds else others).append(parameter)
         groups = [
-            {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
+            {"params": decayed, "weight_decay": self.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        return AdamW(groups, lr=self.hparams["learning_rate"], betas=(0.9, 0.98))
+        return AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))

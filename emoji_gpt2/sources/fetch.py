@@ -59,7 +59,7 @@ def file_name(address: str) -> str:
         raise refused(repr(address), "a valid address", "correct it") from None
 
 
-def local_copy(address: str, cache_dir: Path) -> Path:
+def local_copy(address: str, cache_dir: Path, argument: str = "--data.path") -> Path:
     """The readable local file of an address, downloaded if need be.
 
     Raises:
@@ -67,7 +67,7 @@ def local_copy(address: str, cache_dir: Path) -> Path:
     """
     scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme in ("http", "https"):
-        return _downloaded(address, cache_dir / "downloads")
+        return _downloaded(address, cache_dir / "downloads", argument)
     if scheme == "hf":
         return _from_hub(address)
     if scheme:
@@ -98,7 +98,7 @@ def _local(path: str) -> Path:
 # --- http:// and https:// -------------------------------------------------------------------------
 
 
-def _downloaded(url: str, folder: Path) -> Path:
+def _downloaded(url: str, folder: Path, argument: str) -> Path:
     name = re.sub(r"[^\w.-]", "_", file_name(url))[-100:]
     target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if target.exists():
@@ -113,18 +113,19 @@ def _downloaded(url: str, folder: Path) -> Path:
         aside.replace(target)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the socket
-        raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}") from None
+        raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}", argument) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _not_downloaded(url, one_line(getattr(error, "reason", error))) from None
+        raise _not_downloaded(url, one_line(getattr(error, "reason", error)), argument) from None
     finally:
         aside.unlink(missing_ok=True)
     log.info("%s: downloaded to %s", url, target)
     return target
 
 
-def _not_downloaded(url: str, why: str) -> UserError:
+def _not_downloaded(url: str, why: str, argument: str) -> UserError:
     got = f"{url!r}, whose download failed ({why})"
-    return refused(got, "an address that answers", "check it, or give the path of a local copy")
+    remedy = "check it, or give the path of a local copy"
+    return refused(got, "an address that answers", remedy, argument)
 
 
 def _download(url: str, target: Path) -> None:

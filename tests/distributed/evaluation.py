@@ -21,10 +21,9 @@ Metrics = dict[str, float]
 
 def evaluate(data: Path, tables: list[Path], **options: Any) -> dict[str, Metrics]:
     """Return all metrics of each table, by its name, evaluated as validation and as test data."""
-    model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2}, dropout=0.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model.configure_model()
+        model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2}, dropout=0.0)
     trainer = Trainer(
         accelerator="cpu",
         logger=False,

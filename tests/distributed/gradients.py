@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -46,14 +47,27 @@ class KeepGradients(Optimizer):
 
 
 class Recorded(EmojiGPT2):
-    """A tiny model with the optimizer above in place of its own; it can be fitted many times."""
+    """A tiny model with the optimizer above in place of its own; it can be fitted many times.
+
+    Its hooks are its own, and call nobody else's.
+    """
 
     def __init__(self) -> None:
-        super().__init__(config={"n_layer": 1, "n_embd": 16, "n_head": 2}, dropout=0.0)
-        self.kept: list[Gradients] = []
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.configure_model()
+            super().__init__(config={"n_layer": 1, "n_embd": 16, "n_head": 2}, dropout=0.0)
+        self.kept: list[Gradients] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("mine", loss)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.log_dict(grad_norm(self, norm_type=2))
+
+    def on_train_start(self) -> None:
+        pass
 
     def configure_optimizers(self) -> Optimizer:
         self.kept = []
@@ -106,7 +120,7 @@ class Recorder:
     def epoch(self, batch_size: int = 8, **options: Any) -> Epoch:
         """Train for the first epoch, each time from the same weights; ``options`` are a trainer's.
 
-        The order of the rows is the same each time, since a new loader begins anew.
+        The order of the rows is the same each time: that of the trainer's epoch 0.
         """
         quiet: dict[str, Any] = {
             "accelerator": "cpu",

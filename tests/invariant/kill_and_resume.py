@@ -109,7 +109,7 @@ def is_there(output: Path, row: int) -> bool:
 def fingerprint(output: Path) -> tuple[str, str, str]:
     """Return hashes of the last weights and of the exported ones, and the metrics of all steps."""
     state = torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
-    last = hashlib.sha256()
+    last = hashlib.sha256(repr(state.pop("_extra_state")).encode())
     for name in sorted(state):
         last.update(name.encode() + state[name].numpy().tobytes())
     exported = (output / "model" / "model.safetensors").read_bytes()
