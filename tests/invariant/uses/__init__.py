@@ -1,0 +1,1 @@
+"""Ordinary Lightning uses of the package, each run and judged by what it did."""
