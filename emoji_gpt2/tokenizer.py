@@ -198,7 +198,7 @@ def token_id(tokenizer: GPT2Tokenizer, token: str) -> int:
     number = tokenizer.backend_tokenizer.token_to_id(token)
     if number is None:
         raise UserError(
-            f"the model's tokenizer: got none with {token!r}, wanted all emoji of this version of "
+            f"the model's tokenizer: got none with {token}, wanted all emoji of this version of "
             "emoji_gpt2; fine-tune the model with it (--model.pretrained), which adds those it "
             "lacks, or use the version that it was trained with"
         )
