@@ -134,6 +134,9 @@ class EmojiGPT2(LightningModule):
         if isinstance(config, GPT2Config):
             config = config.to_diff_dict()
         self.save_hyperparameters()
+        for name, value in self.hparams.items():  # a subclass's too: JSON values only
+            if isinstance(value, GPT2Config):
+                self.hparams[name] = value.to_diff_dict()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps

@@ -1,4 +1,4 @@
-"""Uses from Python, by subclasses and without a Trainer; and that the harness tells what is wrong.
+"""Uses by subclasses and without a Trainer; and that the harness tells what is wrong.
 
 All uses are run by a script: `python -m tests.invariant.lightning_uses`.
 """
@@ -24,7 +24,7 @@ from tests.invariant.uses.processes import environment, judge
 from tests.invariant.uses.tiny import trained
 from tests.invariant.uses.watch import expect_exact_steps
 
-KINDS_OF_SUITE = ("python_fitting", "python_subclasses", "python_elsewhere")
+KINDS_OF_SUITE = ("python_subclasses", "python_elsewhere")
 CHEAP = ("plain_fit", "gradient_clip_val", "validation_metrics")
 
 

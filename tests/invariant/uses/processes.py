@@ -38,7 +38,6 @@ def environment(folder: Path) -> dict[str, str]:
 def judge_all(uses: Sequence[Use], jobs: int, folder: Path) -> list[Verdict]:
     """Run uses, so many side by side; the verdicts are in the order of the uses."""
     os.environ |= environment(folder)
-    multiprocessing.set_forkserver_preload(["tests.invariant.uses.every"])
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(lambda use: judge(use, folder / use.name), uses))
 
@@ -70,6 +69,7 @@ def alone(name: str, folder: str) -> None:
 
 
 def _run_forked(use: Use, folder: Path) -> int | None:
+    multiprocessing.set_forkserver_preload(["tests.invariant.uses.every"])
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=alone, args=(use.name, str(folder)))
     process.start()
