@@ -358,10 +358,23 @@ def dirpath_flag() -> str:
 @use
 def filename_with_metric_flag() -> str:
     """--checkpoint.filename 'm-{val/mrr:.3f}': a file in the run's folder, in no folder `m-val`."""
-    fit("--checkpoint.filename=m-{val/mrr:.3f}", "--checkpoint.auto_insert_metric_name=false")
+    fit("--checkpoint.filename=m-{val/mrr:.3f}")
     best = max(metric("val/mrr").values())
-    expect_equal(files(OUT), ["last.ckpt", f"m-{best:.3f}.ckpt"], "checkpoints")
+    expect_equal(files(OUT), ["last.ckpt", f"m-val_mrr={best:.3f}.ckpt"], "checkpoints")
     return f"{files(OUT)}"
+
+
+@use
+def fused_clipping_flag() -> str:
+    """--optimizer.fused true with clipping in bf16-mixed: the gradients are clipped."""
+    words = ("--optimizer=SGD", "--optimizer.lr=1", "--optimizer.fused=true",
+             "--trainer.precision=bf16-mixed")  # fmt: skip
+    fit(*words, "--trainer.gradient_clip_val=1e-9")
+    fit(*words, "--output_dir=free")
+    clipped, free = (list(metric("val/loss", folder).values()) for folder in (OUT, "free"))
+    expect_close(clipped[-1], clipped[0], "val/loss of the last epoch", 1e-5)
+    expect(free[-1] < free[0] - 0.01, f"without clipping val/loss is {free}")
+    return f"val/loss {clipped[0]:.3f} to {clipped[-1]:.3f}, unclipped to {free[-1]:.3f}"
 
 
 @use

@@ -138,14 +138,6 @@ def wrong_config_file() -> str:
 
 
 @use
-def wrong_fused_clipping() -> str:
-    """--optimizer.fused true with clipping in bf16-mixed, which Lightning refuses."""
-    words = ("--optimizer=AdamW", "--optimizer.fused=true", "--trainer.gradient_clip_val=1",
-             "--trainer.precision=bf16-mixed")  # fmt: skip
-    return refused_by(*words, about="clip")
-
-
-@use
 def wrong_last() -> str:
     """--ckpt_path last in a folder without a run."""
     return refused_by("--ckpt_path=last", about="last")
