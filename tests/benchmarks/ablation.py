@@ -222,7 +222,7 @@ def one_run(
             save_transformers_folder(model.model, model.tokenizer, options.export)
         untoned = [emoji for emoji in table if not table.tones(emoji)]
         ranks = word_ranks(data.tokenizer.get_vocab())
-        maker = PhraseMaker(table, untoned, ranks, data.held_out_texts)
+        maker = PhraseMaker(table, untoned, ranks)
         return {
             "without": without,
             "seed": seed,
