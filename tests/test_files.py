@@ -35,7 +35,6 @@ def test_all_that_is_written_has_the_modes_of_the_umask(tmp_path: Path, umask: i
     data = EmojiDataModule.from_frame(frame, cache_dir=str(cache))
     data.prepare_data()
     model = EmojiGPT2(config=TINY)
-    model.configure_model()
     pictures = {"curves.png": b"picture"}
     save_transformers_folder(model.model, model.tokenizer, run / "model", None, pictures)
     AtomicCheckpointIO().save_checkpoint({"step": 1}, run / "last.ckpt")
@@ -54,6 +53,5 @@ def test_a_group_s_folder_stays_the_group_s(tmp_path: Path, umask: int) -> None:
     """What is made in a setgid folder belongs to its group, at any depth."""
     tmp_path.chmod(0o2775)
     model = EmojiGPT2(config=TINY)
-    model.configure_model()
     save_transformers_folder(model.model, model.tokenizer, tmp_path / "model")
     assert (tmp_path / "model").stat().st_mode & stat.S_ISGID

@@ -166,7 +166,6 @@ def test_what_was_pushed_works_with_transformers_and_with_us(
     last = EmojiGenerator.from_pretrained(trained_run / "last.ckpt")
     assert generator.rank(["pizza"]) == last.rank(["pizza"])
     model = EmojiGPT2(pretrained=REPO)
-    model.configure_model()
     config = GPT2LMHeadModel.from_pretrained(trained_run / "model").config
     assert model.model.config.vocab_size == config.vocab_size, "emoji tokens added twice"
     assert torch.equal(model.model.eval()(ids).logits, local)
@@ -241,7 +240,6 @@ def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
 ) -> None:
     hub.faults.append(Fault("POST", "/commit/", status=403, times=None))
     model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2})
-    model.configure_model()
     trainer: Any = SimpleNamespace(
         callbacks=[], default_root_dir=tmp_path, is_global_zero=True, global_step=3, world_size=1
     )

@@ -81,9 +81,9 @@ def drawn_answers() -> Any:
     return patch.object(PhraseMaker, "examples", drawn)
 
 
-def random_rows(model: Any, tokenizer: Any, new_tokens: Sequence[str], held_out: Any) -> None:
+def random_rows(model: Any, tokenizer: Any, new_tokens: Sequence[str]) -> None:
     """Start the emoji like all other tokens, at random."""
-    add_embeddings(model, tokenizer, new_tokens, held_out)
+    add_embeddings(model, tokenizer, new_tokens)
     rows = token_ids(tokenizer, EmojiTable.builtin())
     deviation = model.config.initializer_range
     model.transformer.wte.weight.data[rows] = deviation * torch.randn(

@@ -228,7 +228,6 @@ def ours(context: Context, compiled: bool = False) -> list[Step]:
     if context.device == "cpu":
         reuse_freed_memory()
     data, module = _our_parts(context)
-    module.configure_model()
     if compiled:
         module.model.transformer.compile(dynamic=True)
     clock = _LightningClock(eos_id(module.tokenizer))
@@ -259,7 +258,6 @@ def bare(context: Context) -> list[Step]:
     data, module = _our_parts(context)
     data.prepare_data()
     data.setup("fit")
-    module.configure_model()
     module.to(context.device).train()
     eos = eos_id(module.tokenizer)
     optimizer = AdamW(decay_groups(module.model, 0.01), lr=LEARNING_RATE, fused=True)
