@@ -24,7 +24,6 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.optim import AdamW, Optimizer
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 from typing_extensions import Self
@@ -42,6 +41,7 @@ from emoji_gpt2.loss import (
 )
 from emoji_gpt2.metrics import EvaluationMetrics, best_answer_rank
 from emoji_gpt2.optim import WarmupCosine, decay_groups, unscale_before_clipping
+from emoji_gpt2.packing import attend_by_rows, pack
 from emoji_gpt2.pretrained import (
     EXTRA_STATE,
     Stored,
@@ -54,7 +54,6 @@ from emoji_gpt2.pretrained import (
     stored_in,
     with_dropout,
 )
-from emoji_gpt2.strips import row_lengths, strips_of_like_length
 from emoji_gpt2.tokenizer import (
     add_emoji_tokens,
     candidate_tokens,
@@ -153,6 +152,7 @@ class EmojiGPT2(LightningModule):
             self.model = network_of(stored, dropout)
             tokenizer = tokenizer_from_json(stored.tokenizer)
         use_fast_dropout(self.model)
+        attend_by_rows(self.model)
         self._adopt(tokenizer)
         n_emoji = len(self.candidate_ids) - 1
         self.val_metrics = EvaluationMetrics(n_emoji)
@@ -244,25 +244,13 @@ class EmojiGPT2(LightningModule):
                 f"--data.max_length: got a row of {ids_BT.shape[1] + 1} tokens, wanted at most "
                 f"{n_positions + 1}, since the model's n_positions is {n_positions}; lower it"
             )
+        ids_BT, positions_N, options = pack(self.model, ids_BT, positions_N)
         # One look-up for the text and for the tied output rows: a second one would have a gradient
         # of its own, as large as the whole embedding.
         ids = torch.cat([ids_BT.flatten(), self.candidate_ids])
         rows = self.model.transformer.wte(ids)
         embedded_BTD = rows[: ids_BT.numel()].view(*ids_BT.shape, rows.shape[1])
-        strips = [(0, *ids_BT.shape)]
-        if ids_BT.device.type == "cpu":
-            strips = strips_of_like_length(row_lengths(ids_BT.shape, positions_N))
-        # With a cache, which nobody reads: without, Transformers looks whether rows are packed, and
-        # the host waits for the GPU's answer (masking_utils.find_packed_sequence_indices).
-        parts = [
-            self.model.transformer(inputs_embeds=embedded_BTD[start:end, :width], use_cache=True)
-            for start, end, width in strips
-        ]
-        padded = [
-            pad(part.last_hidden_state, (0, 0, 0, ids_BT.shape[1] - width))
-            for part, (_, _, width) in zip(parts, strips, strict=True)
-        ]
-        hidden_BTD = torch.cat(padded) if len(padded) > 1 else padded[0]
+        hidden_BTD = self.model.transformer(inputs_embeds=embedded_BTD, **options).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
         return candidate_logits(hidden_ND, rows[ids_BT.numel() :])
 

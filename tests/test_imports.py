@@ -36,7 +36,7 @@ LAYERS = {
     "sources.fetch": 1,
     "splits": 1,
     "loader": 2,
-    "strips": 2,
+    "packing": 2,
     "metrics": 1,
     "resources.build": 2,
     "languages": 2,
