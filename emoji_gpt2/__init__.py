@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emoji_gpt2.data import EmojiDataModule
-    from emoji_gpt2.evaluating import evaluate
-    from emoji_gpt2.fit import fine_tune_gpt2
-    from emoji_gpt2.generate import EmojiGenerator, generate_emoji
-    from emoji_gpt2.hub import PushToHub
-    from emoji_gpt2.module import EmojiGPT2
-    from emoji_gpt2.table import EmojiTable
+    from emoji_gpt2.data.datamodule import EmojiDataModule
+    from emoji_gpt2.emoji.table import EmojiTable
+    from emoji_gpt2.evaluation.evaluate import evaluate
+    from emoji_gpt2.generation.generator import EmojiGenerator, generate_emoji
+    from emoji_gpt2.hub.callback import PushToHub
+    from emoji_gpt2.model.module import EmojiGPT2
+    from emoji_gpt2.training.fine_tune import fine_tune_gpt2
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "EmojiDataModule": "data",
-    "EmojiGPT2": "module",
-    "EmojiGenerator": "generate",
-    "EmojiTable": "table",
-    "PushToHub": "hub",
-    "evaluate": "evaluating",
-    "fine_tune_gpt2": "fit",
-    "generate_emoji": "generate",
+    "EmojiDataModule": "data.datamodule",
+    "EmojiGPT2": "model.module",
+    "EmojiGenerator": "generation.generator",
+    "EmojiTable": "emoji.table",
+    "PushToHub": "hub.callback",
+    "evaluate": "evaluation.evaluate",
+    "fine_tune_gpt2": "training.fine_tune",
+    "generate_emoji": "generation.generator",
 }
 
 

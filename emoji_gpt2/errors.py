@@ -28,6 +28,17 @@ def check(argument: str, got: object, *, fine: bool, wanted: str) -> None:
         raise UserError(f"{argument}: got {got!r}, wanted {wanted}; correct it")
 
 
+def refused(got: str, wanted: str, remedy: str, argument: str = "--data.path") -> UserError:
+    """The one line that every refusal of a source is made of."""
+    return UserError(f"{argument}: got {got}, wanted {wanted}; {remedy}")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line that stays short."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
 def local_path(argument: str, value: str | Path) -> Path:
     """Return ``value`` as a path of this machine, ``~`` expanded.
 

@@ -1,17 +1,219 @@
-"""Who may read what is written: what the umask says, whichever library wrote it.
+"""Where things are kept, and how what is elsewhere becomes a local file.
 
-apply_umask(folder)
+    path = local_copy("https://example.org/emoji_df.csv", cache_dir)     # downloaded once
+    path = checkpoint_from_hub("hf://user/emoji/last.ckpt")              # a file of the Hub's cache
+    apply_umask(folder)                                                  # others may read it too
 
-``tempfile`` makes folders, and safetensors files, that their owner alone may read; a shared cache
-or model would shut everybody else out.
+An http(s) copy stays in ``<cache_dir>/downloads`` until it is deleted. Files of the Hugging Face
+Hub stay in the Hub's own cache, so ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` work. The form of hf://
+addresses is HfFileSystem's: ``hf://datasets/user/name[@revision]/path/in/repo.csv``.
 """
 
+import hashlib
+import http.client
+import logging
+import os
+import re
+import shutil
 import stat
-from pathlib import Path
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+
+from emoji_gpt2.errors import MissingFileError, UserError, one_line, refused
+
+log = logging.getLogger(__name__)
+
+CONFIG, LAST, MODEL = "config.yaml", "last.ckpt", "model"
+"""In the folder of a run: its command, where it goes on, and the Transformers folder."""
+TIMEOUT_SECONDS = 60.0  # of silence, not of the whole download
+_SPECIAL_REVISION = r"refs/(?:convert/[^/]+|pr/\d+)"
+_HF = re.compile(rf"hf://datasets/([^/@]+/[^/@]+)(?:@({_SPECIAL_REVISION}|[^/]+))?/(.+)")
+_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"  # reserved by RFC 3986; "%" so that nothing is quoted twice
+
+
+def default_cache_dir() -> Path:
+    """Return where downloads and tokenized rows are kept: below ``XDG_CACHE_HOME`` or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoji_gpt2"
+
+
+def file_name(address: str) -> str:
+    """The last part of a path or address, without the query of a URL."""
+    if "://" not in address:
+        return Path(address).name
+    try:
+        return PurePosixPath(urllib.parse.urlsplit(address).path).name
+    except ValueError:  # such as an unclosed [ in the host
+        raise refused(repr(address), "a valid address", "correct it") from None
+
+
+def local_copy(address: str, cache_dir: Path, argument: str = "--data.path") -> Path:
+    """The readable local file of an address, downloaded if need be.
+
+    Raises:
+        UserError: One line that says what is wrong with the address and what to do.
+    """
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
+    if scheme in ("http", "https"):
+        return _downloaded(address, cache_dir / "downloads", argument)
+    if scheme == "hf":
+        return _from_hub(address)
+    if scheme:
+        wanted = "a local path, https://… or hf://datasets/…"
+        raise refused(
+            repr(address), wanted, f"{scheme}:// is not followed, download the file first"
+        )
+    return _local(address)
+
+
+def _local(path: str) -> Path:
+    try:
+        local = Path(path).expanduser()
+        mode = local.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        line = f"--data.path: got {path!r}, wanted a file that exists; correct the path"
+        raise MissingFileError(line) from None
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: the home of ~nobody
+        remedy = f"correct the path ({one_line(error)})"
+        raise refused(repr(path), "a readable file", remedy) from None
+    if stat.S_ISDIR(mode):
+        raise refused(f"the folder {path!r}", "a file", "name a file in it")
+    if not stat.S_ISREG(mode):  # it is read more than once, which a pipe cannot be
+        raise refused(repr(path), "a regular file", "write its content to one first")
+    return local
+
+
+# --- http:// and https:// -------------------------------------------------------------------------
+
+
+def _downloaded(url: str, folder: Path, argument: str) -> Path:
+    name = re.sub(r"[^\w.-]", "_", file_name(url))[-100:]
+    target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
+    if target.exists():
+        when = datetime.fromtimestamp(target.stat().st_mtime, tz=timezone.utc)
+        message = "%s: using the copy of %s at %s; delete it to fetch again"
+        log.info(message, url, f"{when:%Y-%m-%d %H:%M} UTC", target)
+        return target
+    aside = folder / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _download(url, aside)
+        aside.replace(target)
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the socket
+        raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}", argument) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _not_downloaded(url, one_line(getattr(error, "reason", error)), argument) from None
+    finally:
+        aside.unlink(missing_ok=True)
+    log.info("%s: downloaded to %s", url, target)
+    return target
+
+
+def _not_downloaded(url: str, why: str, argument: str) -> UserError:
+    got = f"{url!r}, whose download failed ({why})"
+    remedy = "check it, or give the path of a local copy"
+    return refused(got, "an address that answers", remedy, argument)
+
+
+def _download(url: str, target: Path) -> None:
+    """Write what ``url`` holds to ``target``; a connection cut short is a ConnectionError."""
+    opener = urllib.request.OpenerDirector()  # build_opener() would follow ftp: and file: too
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    quoted = urllib.parse.quote(url, safe=_URL_SAFE)
+    request = urllib.request.Request(quoted, headers={"User-Agent": "emoji_gpt2"})  # noqa: S310
+    with opener.open(request, timeout=TIMEOUT_SECONDS) as answer, target.open("xb") as file:
+        shutil.copyfileobj(answer, file)
+        length, size = answer.headers.get("Content-Length"), file.tell()
+    if length is not None and int(length) != size:
+        raise ConnectionError(f"only {size:,} of {int(length):,} bytes")
+
+
+# --- hf:// ----------------------------------------------------------------------------------------
+
+
+def _from_hub(address: str) -> Path:
+    match = _HF.fullmatch(address)
+    if match is None:
+        wanted = "hf://datasets/user/name[@revision]/path/in/repo.csv"
+        raise refused(repr(address), wanted, "give the address of one file of a data set")
+    repo, revision, name = match.groups()
+    from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow, rarely needed)
+
+    try:
+        revision = urllib.parse.unquote(revision) if revision else None
+        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
+    except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError) as error:
+        raise _hub_refusal(address, repo, error) from None
+
+
+def _hub_refusal(address: str, repo: str, error: Exception) -> UserError:
+    """Name what the Hub refused; the order matters, for these classes inherit from each other."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/datasets/{repo}"
+    remedies: list[tuple[type[Exception], str, str]] = [
+        (errors.GatedRepoError, "a data set open to you", f"ask at {page}, then `hf auth login`"),
+        (errors.RevisionNotFoundError, "a revision that exists", f"see {page}"),
+        (errors.RepositoryNotFoundError, "a data set that exists", "if private, `hf auth login`"),
+        (
+            errors.LocalEntryNotFoundError,
+            "a file in the Hub's cache or a reachable Hub",
+            "check the connection and HF_HUB_OFFLINE, or give a local file",
+        ),
+        (errors.EntryNotFoundError, "a file of the data set", f"see {page}/tree/main"),
+    ]
+    for kind, wanted, remedy in remedies:
+        if isinstance(error, kind):
+            return refused(repr(address), wanted, remedy)
+    remedy = f"the Hub client said: {one_line(error)}"
+    return refused(repr(address), "a file that the Hub serves", remedy)
+
+
+def checkpoint_from_hub(address: str, argument: str = "--ckpt_path") -> str:
+    """Download hf://USER/NAME[@REVISION]/FILE into the local cache and return its path there.
+
+    Raises:
+        MissingFileError: the address is none, or the Hub does not give the file.
+    """
+    match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", address)
+    if not match:
+        raise MissingFileError(
+            f"{argument}: got {address!r}, wanted hf://USER/NAME/FILE or hf://USER/NAME@BRANCH/FILE"
+        )
+    repo_id, revision, file = match.groups()
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+
+    try:
+        return hf_hub_download(repo_id, file, revision=revision)
+    except Exception as error:  # noqa: BLE001 - one line for all of them
+        raise MissingFileError(
+            f"{argument}: got {address!r}, which the Hub did not give ({one_line(error)}); correct "
+            "it, or run `hf auth login` if it is private"
+        ) from None
+
+
+# --- the umask ------------------------------------------------------------------------------------
 
 
 def apply_umask(folder: Path) -> None:
-    """Give a folder and all files and folders in it the modes of newly made ones."""
+    """Give a folder and all files and folders in it the modes of newly made ones.
+
+    ``tempfile`` makes folders, and safetensors files, that their owner alone may read; a shared
+    cache or model would shut everybody else out.
+    """
     probe = folder / ".mode"  # os.umask tells the umask only by changing it, for all threads
     probe.mkdir()
     mode = stat.S_IMODE(probe.stat().st_mode)

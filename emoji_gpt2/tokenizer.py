@@ -24,10 +24,10 @@ from tokenizers.processors import Sequence as Processors
 from transformers import GPT2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from emoji_gpt2.emoji.resources import read_text
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.resources import read_text
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import is_valid_unicode, normalize_text
 
 log = logging.getLogger(__name__)
 

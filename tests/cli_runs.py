@@ -24,11 +24,11 @@ from unittest import mock
 import pytest
 import torch
 
-from emoji_gpt2 import embeddings
-from emoji_gpt2.callbacks import ExportBest
-from emoji_gpt2.cli import main
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.model import embeddings
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.training.cli import main
+from emoji_gpt2.training.export import ExportBest
 
 TINY_MODEL = ["--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 from tests.hub_server import hub  # noqa: F401 -- a fixture
 

@@ -11,9 +11,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from emoji_gpt2 import EmojiGenerator
-from emoji_gpt2.adapters import adapt, merged
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.model.lora import adapt, merged
+from emoji_gpt2.model.module import EmojiGPT2
 from tests.cli_runs import (
     UPSTREAM,
     Cli,
@@ -101,7 +101,7 @@ def test_without_peft_lora_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPat
 
 
 def test_peft_is_imported_only_when_asked_for() -> None:
-    code = "import emoji_gpt2.cli, sys; print('peft' in sys.modules)"
+    code = "import emoji_gpt2.training.cli, sys; print('peft' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

@@ -6,12 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from emoji_gpt2 import augment
-from emoji_gpt2.augment import PhraseMaker
-from emoji_gpt2.descriptions import held_out_keywords
-from emoji_gpt2.english import families, inflections, word_ranks
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text, words
+from emoji_gpt2.data import synthetic as augment
+from emoji_gpt2.data.english import families, inflections, word_ranks
+from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.emoji.descriptions import held_out_keywords
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text, words
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 
 TABLE = EmojiTable.builtin()

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from emoji_gpt2 import EmojiGenerator, EmojiGPT2, EmojiTable
-from emoji_gpt2.generate_cli import main
+from emoji_gpt2.generation.command import main
 from tests.cli_runs import ROOT, UPSTREAM
 
 pytestmark = UPSTREAM

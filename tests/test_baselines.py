@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from emoji_gpt2 import metrics
-from emoji_gpt2.baselines import (
+from emoji_gpt2.emoji.table import Emoji, EmojiTable
+from emoji_gpt2.evaluation.baselines import (
     LexicalMatcher,
     Weighting,
     best_answer_rank,
     most_frequent,
     ranking_metrics,
 )
-from emoji_gpt2.table import Emoji, EmojiTable
+from emoji_gpt2.model import metrics
 
 TEXTS = ("a slice of pizza", "Red Heart, red RED!", "waving hand: dark skin tone", "qqqq", "flag")
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoji_gpt2.batches import EvaluationSampler, LengthGroupedSampler, RankSampler, collate
-from emoji_gpt2.store import SoftTargets
+from emoji_gpt2.batch import SoftTargets, collate
+from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler, RankSampler
 
 PAD = 0
 tokens = st.integers(0, 9)  # few: pad and repeated tokens occur inside rows as well
@@ -107,7 +107,7 @@ def of_each_rank(sampler: RankSampler, world: int) -> list[list[list[int]]]:
     """The batches of each rank, of a sampler that was made before there were any."""
     all_ranks = []
     for rank in range(world):
-        with patch("emoji_gpt2.batches.rank_and_world_size", lambda rank=rank: (rank, world)):
+        with patch("emoji_gpt2.data.samplers.rank_and_world_size", lambda rank=rank: (rank, world)):
             all_ranks.append([batch.tolist() for batch in sampler])
             assert len(sampler) == len(all_ranks[-1])
     return all_ranks

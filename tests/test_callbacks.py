@@ -11,11 +11,11 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 
-from emoji_gpt2.callbacks import StopOnSignal
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
-from emoji_gpt2.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.resume import SaveRandomState, random_state, set_random_state
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
+from emoji_gpt2.training.random_state import SaveRandomState, random_state, set_random_state
+from emoji_gpt2.training.signals import StopOnSignal
 
 
 def handlers_after_start(*, notebook: bool = False) -> tuple[Any, Any]:

@@ -18,15 +18,15 @@ from huggingface_hub import ModelCard, metadata_eval_result
 from lightning.pytorch import Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
-from emoji_gpt2 import collect, conditions
-from emoji_gpt2.callbacks import ExportBest
-from emoji_gpt2.card import card, in_words, metadata
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.facts import METRICS, Answer, RunFacts
-from emoji_gpt2.generate import EmojiGenerator
-from emoji_gpt2.held_out import validation_texts
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.card import collect, conditions
+from emoji_gpt2.card.card import card, in_words, metadata
+from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
+from emoji_gpt2.card.held_out import validation_texts
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.generation.generator import EmojiGenerator
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.training.export import ExportBest
 from tests.cli_runs import (
     NO_VALIDATION,
     UPSTREAM,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 
 KILLED = """
 import os, signal, sys

@@ -14,11 +14,13 @@ import pytest
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from emoji_gpt2 import EmojiDataModule, EmojiGPT2, evaluate_cli, fine_tune_gpt2, processes
-from emoji_gpt2.cli import main
+from emoji_gpt2 import EmojiDataModule, EmojiGPT2, fine_tune_gpt2
 from emoji_gpt2.distill import __main__ as distill
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.run_folder import FirstBatch, claim
+from emoji_gpt2.evaluation import command as evaluate_cli
+from emoji_gpt2.training import processes
+from emoji_gpt2.training.cli import main
+from emoji_gpt2.training.run_folder import FirstBatch, claim
 from tests.cli_runs import (
     UPSTREAM,
     Cli,
@@ -192,7 +194,7 @@ def test_a_mistake_that_another_process_finds_is_said(
 OWN_MODEL = """
 import os
 from emoji_gpt2 import EmojiGPT2
-from emoji_gpt2.cli import main
+from emoji_gpt2.training.cli import main
 from emoji_gpt2.errors import UserError
 
 

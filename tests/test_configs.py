@@ -76,7 +76,7 @@ def contains(parsed: object, given: object) -> bool:
 
 
 def test_generate_commands_name_the_folder_of_the_run() -> None:
-    from emoji_gpt2.generate_cli import DEFAULT_MODELS, parse
+    from emoji_gpt2.generation.command import DEFAULT_MODELS, parse
 
     found = 0
     for path in CONFIGS:

@@ -20,15 +20,15 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.batches import Batch
-from emoji_gpt2.data import EmojiDataModule, default_cache_dir
-from emoji_gpt2.descriptions import keyword_split
+from emoji_gpt2.batch import Batch
+from emoji_gpt2.data.datamodule import EmojiDataModule, default_cache_dir
+from emoji_gpt2.data.loader import RowLoader
+from emoji_gpt2.data.prepare import Preparation
+from emoji_gpt2.data.store import is_whole
+from emoji_gpt2.emoji.descriptions import keyword_split
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.loader import RowLoader
-from emoji_gpt2.prepare import Preparation
-from emoji_gpt2.store import is_whole
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 
 TABLE = EmojiTable.builtin()
@@ -324,7 +324,9 @@ def test_two_ranks_share_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shared: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
     lengths = []
     for rank in (0, 1):
-        monkeypatch.setattr("emoji_gpt2.batches.rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(
+            "emoji_gpt2.data.samplers.rank_and_world_size", lambda rank=rank: (rank, 2)
+        )
         data = ready(tmp_path, path, batch_size=8)
         lengths.append(len(data.train_dataloader()))
         for name in shared:

@@ -11,9 +11,9 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer, GPT2LMHeadModel
 
 from emoji_gpt2 import EmojiGenerator, EmojiTable
-from emoji_gpt2.augment import PhraseMaker
+from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.__main__ import main
-from emoji_gpt2.distill.rows import DistillBatch
+from emoji_gpt2.distill.data import DistillBatch
 from emoji_gpt2.distill.student import DistilledGPT2, cross_entropy_to_teacher, principal_axes
 from emoji_gpt2.distill.teacher import LEXICAL, PRIOR, TEMPERATURE, Encoder, Teacher
 from emoji_gpt2.distill.texts import descriptions, made_of, sample_texts, wordnet_texts

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from emoji_gpt2.dropout import FastDropout, use_fast_dropout
+from emoji_gpt2.model.dropout import FastDropout, use_fast_dropout
 
 SHAPES = st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple)
 

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
-from emoji_gpt2.descriptions import (
+from emoji_gpt2.emoji.descriptions import (
     describe,
     held_out_keywords,
     keyword_split,
     trained_descriptions,
 )
-from emoji_gpt2.embeddings import add_embeddings
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text
+from emoji_gpt2.model.embeddings import add_embeddings
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, add_emoji_tokens, builtin_gpt2_tokenizer
 
 TABLE = EmojiTable.builtin()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from emoji_gpt2 import encode
-from emoji_gpt2.encode import RowEncoder, encoded_chunks, processes_for, text_hash
+from emoji_gpt2.data import encode
+from emoji_gpt2.data.encode import RowEncoder, encoded_chunks, processes_for, text_hash
+from emoji_gpt2.data.examples import Report
+from emoji_gpt2.data.sources import Source, open_source
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.examples import Report
-from emoji_gpt2.sources import Source, open_source
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 
 TOKENIZER = add_emoji_tokens(builtin_gpt2_tokenizer())[0]

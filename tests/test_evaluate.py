@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoji_gpt2 import EmojiGenerator, evaluate
+from emoji_gpt2.data.examples import Example
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.evaluate_cli import main
-from emoji_gpt2.evaluation import Evaluation
-from emoji_gpt2.examples import Example
-from emoji_gpt2.rankers import SemanticRanker
-from emoji_gpt2.references import merged, read_references
-from emoji_gpt2.scores import (
+from emoji_gpt2.evaluation.command import main
+from emoji_gpt2.evaluation.rankers import SemanticRanker
+from emoji_gpt2.evaluation.references import merged, read_references
+from emoji_gpt2.evaluation.report import Evaluation
+from emoji_gpt2.evaluation.scores import (
     MacroF1,
     Mean,
     View,
@@ -36,7 +37,6 @@ from emoji_gpt2.scores import (
     reliability,
     set_scores,
 )
-from emoji_gpt2.table import EmojiTable
 from tests.cli_runs import UPSTREAM, trained_run  # noqa: F401 -- a fixture
 
 pytestmark = UPSTREAM
@@ -174,7 +174,7 @@ def test_semantic_search(monkeypatch: pytest.MonkeyPatch) -> None:
             assert scores_V[EMOJI.index(emoji)] == pytest.approx(mean @ own / math.hypot(*mean))
     with pytest.raises(UserError, match=r"--semantic_model: got 'broken'.*no such model"):
         SemanticRanker(TABLE, "broken")
-    monkeypatch.setattr("emoji_gpt2.rankers.find_spec", lambda _: None)
+    monkeypatch.setattr("emoji_gpt2.evaluation.rankers.find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install sentence-transformers"):
         SemanticRanker(TABLE, "some/model")
 
@@ -363,7 +363,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emoji_gpt2.evaluate_cli.evaluate", interrupt)
+    monkeypatch.setattr("emoji_gpt2.evaluation.command.evaluate", interrupt)
     with pytest.raises(SystemExit) as caught:
         main(["--model", "x", "--data", "y"])
     assert caught.value.code == 130

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoji_gpt2.descriptions import keyword_split
-from emoji_gpt2.examples import (
+from emoji_gpt2.data.examples import (
     Example,
     Report,
     SkinTones,
@@ -13,8 +12,9 @@ from emoji_gpt2.examples import (
     name_examples,
     read_examples,
 )
-from emoji_gpt2.sources import Chunk
-from emoji_gpt2.table import Emoji, EmojiTable
+from emoji_gpt2.data.sources import Chunk
+from emoji_gpt2.emoji.descriptions import keyword_split
+from emoji_gpt2.emoji.table import Emoji, EmojiTable
 
 TABLE = EmojiTable.builtin()
 CONTRADICT = "codepoints contradict the emoji (the emoji column was believed)"

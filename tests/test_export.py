@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
-from emoji_gpt2.export import save_transformers_folder
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.pretrained import load_gpt2_tokenizer
-from emoji_gpt2.readme import is_ours
+from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
+from emoji_gpt2.model.export import save_transformers_folder
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.model.readme import is_ours
 from emoji_gpt2.tokenizer import add_emoji_tokens, encode_texts
 from tests.cli_runs import (
     ROOT,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.export import save_transformers_folder
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.model.export import save_transformers_folder
+from emoji_gpt2.model.module import EmojiGPT2
 from tests.conftest import TINY
 
 

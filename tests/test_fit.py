@@ -16,11 +16,12 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from transformers import GPT2LMHeadModel
 
-from emoji_gpt2 import fine_tune_gpt2, fit
-from emoji_gpt2.early_checks import LOGGED
+from emoji_gpt2 import fine_tune_gpt2
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.generate import EmojiGenerator
-from emoji_gpt2.samples import ShowSamples
+from emoji_gpt2.generation.generator import EmojiGenerator
+from emoji_gpt2.training import fine_tune as fit
+from emoji_gpt2.training.early_checks import LOGGED
+from emoji_gpt2.training.samples import ShowSamples
 from tests.cli_runs import (
     LEARNING,
     NO_VALIDATION,

@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import GPT2LMHeadModel, GPT2Model
 
-from emoji_gpt2 import EmojiGenerator, generate_cli, generate_emoji
+from emoji_gpt2 import EmojiGenerator, generate_emoji
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.generation import command as generate_cli
 from tests.cli_runs import (
     UPSTREAM,
     contents,
@@ -161,7 +162,7 @@ def test_texts_of_like_length_share_a_batch_and_one_pass(
         return hidden_BD @ rows_VD.T
 
     monkeypatch.setattr(generator.model.transformer, "forward", counted)
-    monkeypatch.setattr("emoji_gpt2.generate.candidate_logits", project)
+    monkeypatch.setattr("emoji_gpt2.generation.generator.candidate_logits", project)
     texts = ["pizza " * 9, "pizza", "pizza " * 9, "pizza"]
     answers = getattr(generator, call)(texts, batch_size=2)
     assert passes == [(2, 2), (2, 10)], "a token per word and <|emoji|>"
@@ -188,7 +189,8 @@ def test_emoji_tokens_that_do_not_follow_each_other(
     monkey = dict(zip(ids.tolist(), swapped.tolist(), strict=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "emoji_gpt2.generate.candidate_tokens", lambda _: [monkey[i] for i in ids.tolist()]
+            "emoji_gpt2.generation.generator.candidate_tokens",
+            lambda _: [monkey[i] for i in ids.tolist()],
         )
         scattered = EmojiGenerator(other.model, other.tokenizer, "cpu")
     found = scattered.rank(["pizza"], top_k=9)[0]
@@ -240,7 +242,7 @@ def test_a_row_that_ended_gets_no_more_emoji(
     generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [[1, 2, 3], [0, 5, 6], [7, 0, 8], [9, 9, 0], [9, 9, 9]]
-    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b", "c"], max_emoji=5)
     assert answers == [EMOJI[0], EMOJI[1] + EMOJI[4], EMOJI[2] + EMOJI[5] + EMOJI[7]]
 
@@ -293,7 +295,7 @@ def test_only_answers_that_are_too_short_are_filled_up(
             return super().__call__(logits_BV)
 
     fill = [[smile, 9, 10], [12, 9, 11]]
-    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: Fills(grown + fill))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: Fills(grown + fill))
     answers = generator.generate(["a", "b", "c"], max_emoji=4, min_emoji=3)
     wanted = [[hand, smile, 12], [5, 7, 8], [6, 10, 11]]
     assert answers == ["".join(EMOJI[n - 1] for n in numbers) for numbers in wanted]
@@ -372,7 +374,7 @@ def test_sampled_frequencies_are_the_ranked_probabilities(generator: EmojiGenera
 def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     wave, thumb, smile = (EMOJI.index(one) + 1 for one in ("👋", "👍", "😀"))
     steps = [[wave, smile], [thumb, wave]]
-    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda *_: EndsAfter(steps))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
     assert answers == ["👋🏾👍🏾", "😀👋🏾"]
 
@@ -467,7 +469,7 @@ def test_a_model_that_was_moved_computes_where_it_is_now(
     borrower = EmojiGenerator(lent, generator.tokenizer)
     CALLS[call](borrower)
     lent.to("meta")  # type: ignore[arg-type]
-    monkeypatch.setattr("emoji_gpt2.generate.Chooser", lambda _, device: device.type)
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda _, device: device.type)
     monkeypatch.setattr(lent.transformer, "forward", asked)
     with pytest.raises(AskedError):
         CALLS[call](borrower)
@@ -481,7 +483,7 @@ def test_a_loaded_model_goes_to_the_fastest_device(
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     tried: list[str] = []
     monkeypatch.setattr(
-        "emoji_gpt2.generate.on_device", lambda model, name: tried.append(name) or model
+        "emoji_gpt2.generation.generator.on_device", lambda model, name: tried.append(name) or model
     )
     EmojiGenerator.from_pretrained(trained_run / "model")
     assert tried == [device]
@@ -718,7 +720,7 @@ class Answer:
 
 
 class Generate:
-    """Call ``emoji_gpt2.generate_cli.main`` in this process."""
+    """Call ``emoji_gpt2.generation.command.main`` in this process."""
 
     def __init__(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.model = str(run)

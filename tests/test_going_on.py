@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.data.datamodule import EmojiDataModule
 from tests.cli_runs import (
     LEARNING,
     UPSTREAM,

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from emoji_gpt2 import EmojiDataModule, EmojiGPT2
-from emoji_gpt2.augment import PhraseMaker
-from emoji_gpt2.descriptions import describe, held_out_keywords, trained_descriptions
-from emoji_gpt2.english import word_ranks
+from emoji_gpt2.data.english import word_ranks
+from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.emoji.descriptions import describe, held_out_keywords, trained_descriptions
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, decode_text
 from tests.tiny import NO_VALIDATION, quiet_trainer, ready, tiny_data, tiny_model
 

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, GPT2LMHeadModel, pipeline
 
 from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, PushToHub
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.hub_cli import main as hub_main
+from emoji_gpt2.hub.__main__ import main as hub_main
 from tests.cli_runs import (
     LEARNING,
     ROOT,
@@ -55,7 +55,7 @@ STEP_4, BEST = "Weights after step 4", "Best weights after step 8"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emoji_gpt2.hub_client.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("emoji_gpt2.hub.client.FIRST_WAIT_S", 0.02)
 
 
 @pytest.fixture
@@ -331,8 +331,8 @@ def disk_full(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr("emoji_gpt2.snapshots.os.link", no_link)
-    monkeypatch.setattr("emoji_gpt2.snapshots.shutil.copyfile", copyfile)
+    monkeypatch.setattr("emoji_gpt2.hub.snapshots.os.link", no_link)
+    monkeypatch.setattr("emoji_gpt2.hub.snapshots.shutil.copyfile", copyfile)
 
 
 def hanging(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

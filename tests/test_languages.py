@@ -9,15 +9,10 @@ import re
 import pytest
 
 from emoji_gpt2 import EmojiDataModule
+from emoji_gpt2.emoji import build_languages
+from emoji_gpt2.emoji.languages import language_bytes, parse_languages, shipped_languages, table_in
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.languages import (
-    language_bytes,
-    parse_languages,
-    shipped_languages,
-    table_in,
-)
-from emoji_gpt2.resources import build_languages
-from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import decode_text
 
 PLAIN = {

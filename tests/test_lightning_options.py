@@ -26,10 +26,10 @@ from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-from emoji_gpt2.batches import Batch
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.optim import warmup_cosine
+from emoji_gpt2.batch import Batch
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.model.optim import warmup_cosine
 from emoji_gpt2.tokenizer import decode_text
 from tests.cli_runs import UPSTREAM
 from tests.distributed.runs import finish, start

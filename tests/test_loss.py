@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from emoji_gpt2.batches import Batch, collate
-from emoji_gpt2.loss import (
+from emoji_gpt2.batch import Batch, collate
+from emoji_gpt2.model.loss import (
     candidate_logits,
     masked_cross_entropy,
     share_of_step,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics import Metric
 
-from emoji_gpt2.metrics import (
+from emoji_gpt2.model.metrics import (
     EvaluationMetrics,
     HitAtK,
     MeanReciprocalRank,

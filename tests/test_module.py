@@ -21,13 +21,12 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
-from emoji_gpt2.batches import Batch, collate
-from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.batch import Batch, SoftTargets, collate
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.module import EmojiGPT2, building_network_of
-from emoji_gpt2.optim import warmup_cosine
-from emoji_gpt2.store import SoftTargets
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.model.module import EmojiGPT2, building_network_of
+from emoji_gpt2.model.optim import warmup_cosine
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
 pytestmark = pytest.mark.filterwarnings(  # most tests here train without validating

@@ -10,7 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from emoji_gpt2.optim import WarmupCosine, decay_groups, warmup_cosine
+from emoji_gpt2.model.optim import WarmupCosine, decay_groups, warmup_cosine
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emoji_gpt2 import EmojiGPT2
-from emoji_gpt2.packing import NAME, implementation, pack
+from emoji_gpt2.model.packing import NAME, implementation, pack
 from tests.tiny import TINY
 
 LENGTHS = [3, 9, 2, 9, 1, 4, 5, 16]

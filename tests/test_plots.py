@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emoji_gpt2.plots import curves_png, read_metrics
+from emoji_gpt2.card.curves import curves_png, read_metrics
 
 pytest.importorskip("matplotlib")
 

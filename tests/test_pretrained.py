@@ -16,15 +16,11 @@ import torch
 from lightning.pytorch import Trainer
 from transformers import GPT2LMHeadModel
 
-from emoji_gpt2.data import EmojiDataModule
+from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.pretrained import (
-    load_gpt2_config,
-    load_gpt2_tokenizer,
-    load_gpt2_weights,
-    new_gpt2_config,
-)
+from emoji_gpt2.gpt2_files import load_gpt2_config, load_gpt2_tokenizer, new_gpt2_config
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.model.pretrained import load_gpt2_weights
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, tokenizer_to_json
 from tests.hub_server import HubServer
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emoji_gpt2 import hub_client
-from emoji_gpt2.hub_client import commit_files, with_retries
-from emoji_gpt2.readme import is_ours, signed
+from emoji_gpt2.hub import client as hub_client
+from emoji_gpt2.hub.client import commit_files, with_retries
+from emoji_gpt2.model.readme import is_ours, signed
 from tests.hub_repo import Repo
 from tests.hub_server import Fault, HubServer
 

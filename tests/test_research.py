@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 from tests.cli_runs import ROOT, UPSTREAM
 
 pytestmark = [

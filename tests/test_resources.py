@@ -9,8 +9,9 @@ from importlib.resources import files
 
 import pytest
 
-from emoji_gpt2.resources import build, read_bytes, read_text
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji import build
+from emoji_gpt2.emoji.resources import read_bytes, read_text
+from emoji_gpt2.emoji.table import EmojiTable
 
 APACHE_2_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 # RFC 1952: magic, deflate, no flags (so no name), time 0, best compression, unknown system
@@ -155,7 +156,7 @@ def test_shipped_merges_are_gpt2s():
     digest = hashlib.sha256(read_bytes("gpt2_merges.txt.gz")).hexdigest()
     assert digest.startswith("1ce16647")
     assert digest in read_text("README.md")
-    packed = files("emoji_gpt2.resources").joinpath("gpt2_merges.txt.gz").read_bytes()
+    packed = files("emoji_gpt2.emoji.resources").joinpath("gpt2_merges.txt.gz").read_bytes()
     assert packed.startswith(NAMELESS_GZIP)
 
 

@@ -11,10 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from emoji_gpt2.callbacks import ExportBest
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
-from emoji_gpt2.checkpoints import BestCheckpoint, LastCheckpoint
-from emoji_gpt2.snapshots import (
+from emoji_gpt2.hub.snapshots import (
     checkpoints_to_push,
     exported_folder,
     link_folder,
@@ -22,6 +19,9 @@ from emoji_gpt2.snapshots import (
     saves,
     take_checkpoint,
 )
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
+from emoji_gpt2.training.export import ExportBest
 from tests.cli_runs import contents
 
 
@@ -37,7 +37,7 @@ def test_a_folder_aside_outlives_the_next_export(
         raise OSError(errno.EXDEV, "another file system")
 
     if not links:
-        monkeypatch.setattr("emoji_gpt2.snapshots.os.link", no_link)
+        monkeypatch.setattr("emoji_gpt2.hub.snapshots.os.link", no_link)
     model = tmp_path / "model"
     (model / "sub").mkdir(parents=True)
     (model / "sub" / "weights").write_text("old", encoding="utf-8")

@@ -24,9 +24,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoji_gpt2 import sources
+from emoji_gpt2 import files as fetch
+from emoji_gpt2.data import sources
+from emoji_gpt2.data.sources import Chunk, Columns, Source, open_source
 from emoji_gpt2.errors import MissingFileError, UserError
-from emoji_gpt2.sources import Chunk, Columns, Source, fetch, open_source
 from tests.hub_server import HubServer
 
 KAGGLE = "emoji,name,group,sub_group,codepoints\n"

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoji_gpt2.splits import TextIndex, distinct, first_of_each, packed_pairs
-from emoji_gpt2.store import Split
+from emoji_gpt2.data.splits import TextIndex, distinct, first_of_each, packed_pairs
+from emoji_gpt2.data.store import Split
 
 Row = tuple[str, tuple[int, ...]]
 EMOJI = st.integers(50_257, 50_262)

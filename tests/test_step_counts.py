@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from emoji_gpt2 import EmojiDataModule, EmojiGPT2
-from emoji_gpt2.batches import Batch
+from emoji_gpt2.batch import Batch
 from emoji_gpt2.tokenizer import candidate_tokens
 from tests.conftest import TINY
 

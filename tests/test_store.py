@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoji_gpt2.store import SoftTargets, Split, Store, StoreWriter, is_whole
+from emoji_gpt2.batch import SoftTargets
+from emoji_gpt2.data.store import Split, Store, StoreWriter, is_whole
 
 ROW = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8)
 ROWS = [[1, 2, 3], [70_000, 5], [6]]

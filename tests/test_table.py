@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from emoji_gpt2.emoji.table import SKIN_TONES, Emoji, EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.table import SKIN_TONES, Emoji, EmojiTable
 
 TABLE = EmojiTable.builtin()
 ALL = list(TABLE)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoji_gpt2.text import is_valid_unicode, normalize_text
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 
 ACUTE, DIAERESIS = "\u0301", "\u0308"
 

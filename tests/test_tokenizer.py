@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, GPT2Tokenizer
 
-import emoji_gpt2.resources
+import emoji_gpt2.emoji.resources
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.table import EmojiTable
 from emoji_gpt2.tokenizer import (
     add_emoji_tokens,
     builtin_gpt2_tokenizer,
@@ -64,7 +64,7 @@ def byte_symbols() -> dict[int, str]:
 
 @cache
 def merge_ranks() -> dict[tuple[str, ...], int]:
-    path = Path(emoji_gpt2.resources.__file__).parent / "gpt2_merges.txt.gz"
+    path = Path(emoji_gpt2.emoji.resources.__file__).parent / "gpt2_merges.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     return {tuple(line.split()): i for i, line in enumerate(lines[1:])}
 

@@ -9,11 +9,12 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 
-from emoji_gpt2 import hub_client, uploads
 from emoji_gpt2.errors import MissingFileError, UserError
-from emoji_gpt2.hub_client import (
+from emoji_gpt2.files import checkpoint_from_hub
+from emoji_gpt2.hub import client as hub_client
+from emoji_gpt2.hub import uploader as uploads
+from emoji_gpt2.hub.client import (
     check_access,
-    checkpoint_from_hub,
     commit_files,
     files_of,
     reason,
@@ -21,7 +22,7 @@ from emoji_gpt2.hub_client import (
     wait_before_retry,
     with_retries,
 )
-from emoji_gpt2.uploads import Snapshot, Uploader
+from emoji_gpt2.hub.uploader import Snapshot, Uploader
 from tests.hub_server import Fault, HubServer
 
 REPO = "tester/emoji"

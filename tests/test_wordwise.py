@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers, pre_tokenizers
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2 import wordwise
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.data import wordwise
+from emoji_gpt2.data.wordwise import WordwiseEncoder, words_stand_alone
+from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
-from emoji_gpt2.wordwise import WordwiseEncoder, words_stand_alone
 
 TOKENIZER = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
 PARTS = [

@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from emoji_gpt2.batches import Batch
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.batch import Batch
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.model.module import EmojiGPT2
 
 TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 RATE, WARMUP = 0.01, 2

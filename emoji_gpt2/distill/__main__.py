@@ -12,11 +12,11 @@ from pathlib import Path
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.cli import StrictParser
-from emoji_gpt2.distill.rows import DistillData
+from emoji_gpt2.distill.data import DistillData
 from emoji_gpt2.distill.student import DistilledGPT2
 from emoji_gpt2.errors import UserError, printable_output
-from emoji_gpt2.export import save_transformers_folder
+from emoji_gpt2.model.export import save_transformers_folder
+from emoji_gpt2.training.cli import StrictParser
 
 
 class DistillCLI(LightningCLI):

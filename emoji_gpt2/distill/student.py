@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
-from emoji_gpt2.distill.rows import DistillBatch, DistillData
-from emoji_gpt2.loss import masked_cross_entropy
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.distill.data import DistillBatch, DistillData
+from emoji_gpt2.model.loss import masked_cross_entropy
+from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, decode_text, token_id
 
 TOKEN_SHARE, SAMPLE = 0.3, 10

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
-from emoji_gpt2.augment import PhraseMaker
+from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.emoji.text import words
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.text import words
 
 TEMPERATURE, LEXICAL, PRIOR = 0.05, 0.3, 0.5
 BATCH = 256

@@ -12,9 +12,9 @@ import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text, words
 from emoji_gpt2.errors import MissingFileError, UserError
-from emoji_gpt2.table import EmojiTable
-from emoji_gpt2.text import normalize_text, words
 
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 MAX_WORDS = 25

@@ -27,19 +27,21 @@ import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
 
-from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, EmojiTable, augment, module
-from emoji_gpt2.allocator import reuse_freed_memory
-from emoji_gpt2.augment import PhraseMaker
-from emoji_gpt2.english import word_ranks
-from emoji_gpt2.evaluating import ModelRanker
-from emoji_gpt2.examples import Example, Report, name_examples
-from emoji_gpt2.export import save_transformers_folder
-from emoji_gpt2.measure import Task, measure
-from emoji_gpt2.rankers import BATCH, Ranker
-from emoji_gpt2.references import References, merged, read_references
-from emoji_gpt2.sources.fetch import default_cache_dir
-from emoji_gpt2.store import Split
+from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, EmojiTable
+from emoji_gpt2.data import synthetic as augment
+from emoji_gpt2.data.english import word_ranks
+from emoji_gpt2.data.examples import Example, Report, name_examples
+from emoji_gpt2.data.store import Split
+from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.evaluation.evaluate import ModelRanker
+from emoji_gpt2.evaluation.measure import Task, measure
+from emoji_gpt2.evaluation.rankers import BATCH, Ranker
+from emoji_gpt2.evaluation.references import References, merged, read_references
+from emoji_gpt2.files import default_cache_dir
+from emoji_gpt2.model import module
+from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.tokenizer import decode_text, token_ids
+from emoji_gpt2.training.allocator import reuse_freed_memory
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 STEPS_OF_A_PASS = 379

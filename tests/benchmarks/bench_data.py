@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorForLanguageModeling
 
 from emoji_gpt2 import EmojiDataModule, EmojiTable
-from emoji_gpt2.encode import CHUNK, RowEncoder
-from emoji_gpt2.examples import Report, read_examples
-from emoji_gpt2.prepare import Recipe
-from emoji_gpt2.sources import open_source
+from emoji_gpt2.data.encode import CHUNK, RowEncoder
+from emoji_gpt2.data.examples import Report, read_examples
+from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 from tests.benchmarks.make_table import write_table
 from tests.benchmarks.timing import conditions, measure, table

@@ -23,7 +23,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, pipeline
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from emoji_gpt2 import EmojiGenerator, EmojiTable, generate_emoji
-from emoji_gpt2.generate import _cached_generator
+from emoji_gpt2.generation.generator import _cached_generator
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer, encode_prompts
 from tests.benchmarks.timing import conditions, measure
 from tests.benchmarks.timing import table as markdown

@@ -24,7 +24,7 @@ from transformers import pipeline
 from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2 import EmojiGenerator
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.emoji.text import normalize_text
 
 TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0, 1.25, 1.5, 1.75, 1.9, 2.0)
 MAX_EMOJI = 8

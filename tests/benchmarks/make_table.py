@@ -12,7 +12,7 @@ import random
 from itertools import accumulate
 from pathlib import Path
 
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 
 MADE_UP_WORDS = 200_000
 

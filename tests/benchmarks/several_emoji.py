@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from emoji_gpt2 import EmojiGenerator, EmojiGPT2, EmojiTable
-from emoji_gpt2.batches import Batch
+from emoji_gpt2.batch import Batch
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 from tests.benchmarks.finetune_base import (
     ANSWER,

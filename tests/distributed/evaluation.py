@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.model.module import EmojiGPT2
 
 Metrics = dict[str, float]
 

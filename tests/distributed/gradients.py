@@ -19,9 +19,9 @@ from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 from torch.optim import Optimizer
 
-from emoji_gpt2.batches import Batch
-from emoji_gpt2.data import EmojiDataModule
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.batch import Batch
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.model.module import EmojiGPT2
 
 Gradients = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from emoji_gpt2.module import EmojiGPT2
+from emoji_gpt2.model.module import EmojiGPT2
 from tests.tiny import quiet_trainer, tiny_data, tiny_model
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 from tests.cli_runs import Run, popen, read_csv
 
 WAYS = {

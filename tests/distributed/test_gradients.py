@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emoji_gpt2.module import EmojiGPT2
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.model.module import EmojiGPT2
 from tests.distributed.gradients import Epoch, Gradients, Recorder
 from tests.distributed.runs import examples, finish, free_port, start, write_table
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from emoji_gpt2.table import EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 
 
 def write_data(folder: Path, rows: int = 400) -> Path:

@@ -1,0 +1,362 @@
+r"""The data module: any table of texts and emoji, tokenized once, in length-grouped batches.
+
+data = EmojiDataModule("emoji_df.csv", batch_size=64)
+data.prepare_data()                      # reads, checks, tokenizes, caches
+data.setup("fit")
+print("\n".join(data.report))           # what was read, kept and dropped
+for batch in data.train_dataloader():    # a Batch: ids_BT, positions_N, labels_N, ...
+hidden = gpt2.transformer(batch.ids_BT, use_cache=False).last_hidden_state
+logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
+loss = cross_entropy(logits, batch.labels_N)
+"""
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+from transformers import GPT2Tokenizer
+
+from emoji_gpt2.data.examples import SkinTones
+from emoji_gpt2.data.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
+from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
+from emoji_gpt2.data.store import Store, is_whole
+from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.files import default_cache_dir
+from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
+from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id, fingerprint
+
+if TYPE_CHECKING:
+    import pandas as pd  # only a caller of from_frame needs it, and has imported it
+
+EVALUATION_ROWS = 64
+"""Rows of an evaluation batch of one device at most."""
+
+
+class EmojiDataModule(LightningDataModule):
+    """Texts and their emoji for training and evaluation of ``EmojiGPT2``.
+
+    Args:
+        path: CSV, TSV, JSON lines or Parquet of texts and emoji, plain or compressed: a local file,
+            https://... or hf://datasets/user/name/file. None trains on the built-in emoji table:
+            the name and keywords of every emoji.
+        batch_size: Rows of one micro-batch over all devices together, so that a run means the same
+            on any number of devices.
+        max_length: Tokens of a row at most, its emoji included; longer texts are cut and counted.
+        skin_tones: "keep" them, or "drop": 👍🏽 becomes 👍, and texts naming a tone are left out.
+        val_path: A source to validate on, instead of texts held out of ``path``.
+        test_path: A source to test on, instead of texts held out of ``path``.
+        predict_path: A source of texts to predict emoji for; it needs no emoji column.
+        text_column: The column of the texts; None looks for name, text, description or prompt.
+        emoji_column: The column of the emoji; None looks for emoji, emojis or completion.
+        encoding: How the source's characters are encoded.
+        val_fraction: Share of the distinct texts held out for validation, at most 10,000 texts; 0
+            holds none out. Where the source has no texts to spare (one per emoji, or built-in
+            names), validation is on those built-in keywords of its emoji that no model of this
+            package ever learns from, about 5 % of them (``emoji/descriptions.py``).
+        test_fraction: Share of the distinct texts held out for testing, likewise.
+        made_up_texts: Training texts to make up from the built-in names and keywords, such as
+            "halloween scary establish!" for 🧟 and 🎃, so that sentences are understood. Such a
+            text has up to 32 right answers, a soft target (``Batch.soft_tokens_M``). They are in
+            English.
+        languages: Of the built-in names and keywords, where there is no ``path``: en,de,es or a
+            list. A wrong code lists those in the package; emoji_gpt2.emoji.build_languages
+            makes files of others, such as en,my_languages/eu.csv.gz.
+        seed: Decides, with the epoch, the order of training rows.
+        num_workers: Processes per device that collate batches; 0 does it in the training process,
+            which is fast enough unless steps take a few milliseconds.
+        pin_memory: Use page-locked memory for batches; None does where there is a GPU.
+        tokenizer: Name or folder of the GPT-2 whose tokenizer to extend: the model's
+            ``pretrained``. None is the built-in GPT-2 BPE.
+        cache_dir: Where tokenized rows and downloads are kept; None is ~/.cache/emoji_gpt2.
+        allow_other_data: Go on from a checkpoint although the rows, or an option that decides their
+            order, are not those of its run.
+
+    Raises:
+        UserError: an argument is out of range, or the source cannot be read; one line says why.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        batch_size: int = 256,
+        max_length: int = 128,
+        skin_tones: SkinTones = "keep",
+        val_path: str | None = None,
+        test_path: str | None = None,
+        predict_path: str | None = None,
+        text_column: str | None = None,
+        emoji_column: str | None = None,
+        encoding: str = "utf-8",
+        val_fraction: float = 0.05,
+        test_fraction: float = 0.05,
+        made_up_texts: int = 0,
+        languages: list[str] | str = ENGLISH,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool | None = None,
+        tokenizer: str | None = None,
+        cache_dir: str | None = None,
+        allow_other_data: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        check("--data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
+        check(
+            "--data.max_length",
+            max_length,
+            fine=4 <= max_length <= N_POSITIONS,
+            wanted=f"4 to {N_POSITIONS}",
+        )
+        check(
+            "--data.skin_tones",
+            skin_tones,
+            fine=skin_tones in ("keep", "drop"),
+            wanted="keep or drop",
+        )
+        check("--data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
+        check("--data.made_up_texts", made_up_texts, fine=made_up_texts >= 0, wanted="0 or more")
+        check("--data.seed", seed, fine=seed >= 0, wanted="0 or more")
+        for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+            check(f"--data.{name}", share, fine=0 <= share <= 0.5, wanted="0 to 0.5")
+        chosen = parse_languages(languages, "--data.languages")
+        if path is not None and chosen != (ENGLISH,):
+            raise UserError(
+                f"--data.languages: got {', '.join(chosen)} with --data.path {path!r}, wanted "
+                f"{ENGLISH}: they are of the built-in names and keywords; leave one of both out"
+            )
+        self.recipe = Recipe(
+            path=path,
+            val_path=val_path,
+            test_path=test_path,
+            text_column=text_column,
+            emoji_column=emoji_column,
+            encoding=encoding,
+            skin_tones=skin_tones,
+            max_length=max_length,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            made_up_texts=made_up_texts,
+            languages=chosen,
+        )
+        self.batch_size = batch_size
+        self.predict_path = predict_path
+        self.seed = seed
+        self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.tokenizer_name = tokenizer
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.allow_other_data = allow_other_data
+        self._tokenizer: GPT2Tokenizer | None = None
+        self._store: Store | None = None
+        self._prompts: PromptDataset | None = None
+        self._order: LengthGroupedSampler | None = None
+        self._loader: TrainingLoader | None = None
+
+    @classmethod
+    def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":
+        """Return a data module of a table that is in memory.
+
+        Args:
+            frame: With a column of texts and one of emoji, found by name or given.
+            arguments: As of the class, without ``path``.
+        """
+        folder = cls(**arguments).cache_dir / "frames"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = frame.to_csv(index=False)
+        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.csv"
+        if not path.exists():
+            aside = path.with_suffix(f".{os.getpid()}")
+            aside.write_text(text, encoding="utf-8", newline="")
+            aside.replace(path)
+        return cls(str(path), **arguments)
+
+    @property
+    def tokenizer(self) -> GPT2Tokenizer:
+        """The tokenizer that the rows are made with, emoji tokens included."""
+        if self._tokenizer is None:
+            self._tokenizer, _ = add_emoji_tokens(load_gpt2_tokenizer(self.tokenizer_name))
+        return self._tokenizer
+
+    @property
+    def store(self) -> Store:
+        """The prepared rows; there after ``setup``."""
+        if self._store is None:
+            raise UserError(
+                "EmojiDataModule: got no rows yet; call prepare_data() and setup() first"
+            )
+        return self._store
+
+    @property
+    def report(self) -> list[str]:
+        """Lines that say what was read, kept, merged and dropped."""
+        return self.store.report
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.tokenizer)
+
+    def prepare_data(self) -> None:
+        """Read, check, tokenize and cache the sources, unless the cache has them. Once per node."""
+        if not self._predicting():
+            self.recipe.prepare(self.tokenizer, self.cache_dir)
+
+    def _predicting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "predict"
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the prepared rows into memory and say what they are."""
+        if stage in ("predict", None) and self.predict_path is not None:
+            self._prompts = self._read_prompts(self.predict_path)
+        if stage != "predict" and self._store is None:
+            folder = self.recipe.locate(self.tokenizer, self.cache_dir)
+            if not is_whole(folder):
+                raise UserError(
+                    f"EmojiDataModule: got no rows in {folder}; call prepare_data() first"
+                )
+            self._store = Store(folder)
+            for line in self.report:
+                rank_zero_info(line)
+
+    def _read_prompts(self, path: str) -> PromptDataset:
+        source = self.recipe.open(path, self.cache_dir, needs_emoji=False)
+        texts = [text for chunk in source.chunks() for text in chunk.texts]
+        usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
+        if len(usable) < len(texts):
+            empty = len(texts) - len(usable)
+            rank_zero_info(f"{source.path.name}: {empty:,} of {len(texts):,} rows have no text")
+        limit = self.recipe.max_length - 1
+        prompts = encode_prompts(self.tokenizer, usable, limit, "--data.predict_path: text")
+        return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Return this rank's training batches; each iteration is the next epoch's order.
+
+        Loaders that are made one after another, as in a loop over epochs, go on with the epochs.
+        """
+        self._order = self._next_order(self._order)
+        self._loader = TrainingLoader(
+            self._dataset("train"),
+            self._order,
+            self.trainer,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+        )
+        return self._loader
+
+    def _next_order(self, previous: LengthGroupedSampler | None = None) -> LengthGroupedSampler:
+        lengths = self._dataset("train").lengths
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        order = LengthGroupedSampler(lengths, self.batch_size, self.seed, accumulate)
+        if previous is not None:
+            order.follow(previous)
+        return order
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the training data, and what that is, for a checkpoint.
+
+        Lightning 2.6 restores a loader's own state in the middle of an epoch only, a data module's
+        always.
+        """
+        if self._order is None:
+            return {}
+        place = self._order.state_dict()
+        if self._loader and (self._loader.order is self._order or self._loader.order.given):
+            place = self._loader.state_dict()
+        if self.trainer and place["batches"] >= self.trainer.num_training_batches:
+            place = {"epoch": place["epoch"] + 1, "batches": 0}
+        return place | {"rows": self.store.folder.name, "options": self._options_of_order()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next training loader go on at this place.
+
+        Raises:
+            UserError: the rows, or an option that decides their order, are not those of the
+                checkpoint, and ``allow_other_data`` is not set.
+        """
+        if not state_dict or self._store is None:  # load_from_checkpoint wants the arguments only
+            return
+        if self.trainer and self.trainer.state.fn != "fit":
+            return
+        changes = self._changes_since(state_dict)
+        if changes and not self.allow_other_data:
+            raise UserError(
+                f"--ckpt_path: got a checkpoint of a run on other data ({'; '.join(changes)}), "
+                "wanted the same, so that the run goes on as if it had not stopped; undo that, or "
+                "give --data.allow_other_data true"
+            )
+        for change in changes:
+            rank_zero_info(f"going on with other data: {change}")
+        rows = state_dict["batches"] * state_dict["options"]["batch_size"]
+        place = {"epoch": state_dict["epoch"], "batches": rows // self.batch_size}
+        self._order = self._next_order()
+        self._order.load_state_dict(place)
+        if self._loader is not None:
+            self._loader.order.given = 0  # a finder's trials are over; its loader may stay
+
+    def _options_of_order(self) -> dict[str, Any]:
+        """Return the options that decide which rows stand in which batch, but for the sources."""
+        window = self.trainer.accumulate_grad_batches if self.trainer else 1
+        if self._order is not None:
+            window = self._order.accumulate  # callbacks may change the trainer's
+        order = {"batch_size": self.batch_size, "seed": self.seed}
+        return self.recipe.options() | order | {"accumulate_grad_batches": window}
+
+    def _changes_since(self, state_dict: dict[str, Any]) -> list[str]:
+        ours, theirs = self._options_of_order(), state_dict["options"]
+        if self.trainer and any(isinstance(c, BatchSizeFinder) for c in _callbacks(self.trainer)):
+            ours["batch_size"] = theirs["batch_size"]  # it is looked for again
+        changes = [
+            f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
+            for name in sorted(ours | theirs)
+            if ours.get(name) != theirs.get(name)
+        ]
+        if not changes and state_dict["rows"] != self.store.folder.name:
+            changes = ["the sources, the tokenizer or the version of emoji_gpt2 have changed"]
+        return changes
+
+    def val_dataloader(self) -> RowLoader | list[RowLoader]:
+        """Return this rank's share of the validation rows, each row on one rank."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> RowLoader | list[RowLoader]:
+        """Return this rank's share of the test rows, each row on one rank."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the texts of ``predict_path``, in their order.
+
+        Raises:
+            UserError: they are not read yet.
+        """
+        if self.predict_path is None:
+            raise UserError("--data.predict_path: got none, wanted a table of texts; give its path")
+        if self._prompts is None:
+            raise UserError("EmojiDataModule: got no texts yet; call setup('predict') first")
+        size = min(self.batch_size, EVALUATION_ROWS)
+        return DataLoader(self._prompts, batch_size=size, collate_fn=self._prompts.collate)
+
+    def _evaluation_loader(self, split: str) -> RowLoader | list[RowLoader]:
+        dataset = self._dataset(split)
+        if not len(dataset):
+            return []
+        order = EvaluationSampler(dataset.lengths, min(self.batch_size, EVALUATION_ROWS))
+        return RowLoader(dataset, order, num_workers=self.num_workers, pin_memory=self.pin_memory)
+
+    def _dataset(self, split: str) -> RowDataset:
+        pad_id = eos_id(self.tokenizer)
+        return RowDataset(self.store, self.store.splits[split], pad_id, self._fingerprint)
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks

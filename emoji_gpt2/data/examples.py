@@ -1,0 +1,178 @@
+"""Turn records into checked examples, a normalised text with the emoji it stands for, and count.
+
+    report = Report("emoji_df.csv")
+    for chunk in open_source("emoji_df.csv", cache_dir=cache).chunks():
+        examples = read_examples(chunk, EmojiTable.builtin(), "keep", report)
+
+Without a source, the examples are the emoji table's own names and keywords.
+"""
+
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from emoji_gpt2.data.sources import Chunk
+from emoji_gpt2.emoji.descriptions import keyword_split
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+
+SkinTones = Literal["keep", "drop"]
+
+MAX_EMOJI_PER_KEYWORD = 16
+"""A keyword of more emoji than this ("face": 162, "flag": 274) says too little about each."""
+
+
+class Example(NamedTuple):
+    """A normalised text and the emoji that answer it, in order, fully-qualified.
+
+    Attributes:
+        text: The text.
+        emoji: What stands in the row.
+        shares: Where several emoji are right for the first place, each with what it counts for, 1
+            in all; where there are none, the first of ``emoji`` is right alone.
+    """
+
+    text: str
+    emoji: tuple[str, ...]
+    shares: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass
+class Report:
+    """What was read from one source, by count; nothing is dropped without a reason here.
+
+    Attributes:
+        source: What the user called it.
+        rows_read: Records read.
+        dropped: Records left out, by reason.
+        noted: Records used, but with something to say about them.
+    """
+
+    source: str
+    rows_read: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Report") -> None:
+        """Count what another part of the same source gave."""
+        self.rows_read += other.rows_read
+        self.dropped += other.dropped
+        self.noted += other.noted
+
+    def summary(self, kept: int, emoji: int) -> str:
+        """Return one line: what was read, kept, merged, dropped and noted."""
+        merged = self.rows_read - self.dropped.total() - kept
+        line = (
+            f"{self.source}: {self.rows_read:,} rows read, {emoji:,} emoji kept in {kept:,} "
+            f"examples, {merged:,} variants merged"
+        )
+        dropped = [f"{count:,} {reason}" for reason, count in self.dropped.most_common()]
+        noted = [f"{count:,} with {what}" for what, count in self.noted.most_common()]
+        if dropped:
+            line += f"; dropped: {', '.join(dropped)}"
+        return line + (f"; {', '.join(noted)}" if noted else "")
+
+
+def read_examples(
+    chunk: Chunk, table: EmojiTable, skin_tones: SkinTones, report: Report
+) -> list[Example]:
+    """Return the usable examples of a chunk and count what was read and dropped in ``report``."""
+    examples = []
+    cells = chunk.emoji if chunk.emoji is not None else [""] * len(chunk.texts)
+    codepoints = chunk.codepoints or [""] * len(chunk.texts)
+    report.rows_read += len(chunk.texts)
+    for text, cell, codes in zip(chunk.texts, cells, codepoints, strict=True):
+        emoji = _emoji_of(cell, table, skin_tones)
+        example = Example(normalize_text(text), emoji)
+        reason = _reason_to_drop(example, text, cell, skin_tones)
+        if reason:
+            report.dropped[reason] += 1
+            continue
+        if codes and not _codepoints_agree(codes, cell, table):
+            report.noted["codepoints contradict the emoji (the emoji column was believed)"] += 1
+        if "".join(emoji) != cell and table.residue(cell):
+            report.noted["text or unknown emoji beside the emoji (ignored)"] += 1
+        examples.append(example)
+    return examples
+
+
+def _emoji_of(cell: str, table: EmojiTable, skin_tones: SkinTones) -> tuple[str, ...]:
+    emoji = table.split(cell)
+    if skin_tones == "drop":
+        emoji = [table.base(e) for e in emoji]
+    return tuple(emoji)
+
+
+def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:
+    if not example.text:
+        return "empty text"
+    if not is_valid_unicode(text):
+        return "text with a lone surrogate"
+    if not example.emoji:
+        known_script = all(ord(c) < 0x2190 for c in cell)
+        return "no emoji in the row" if known_script else "emoji not in the table"
+    if skin_tones == "drop" and "skin tone" in example.text:
+        return "text names a skin tone"
+    return None
+
+
+def _codepoints_agree(codes: str, cell: str, table: EmojiTable) -> bool:
+    digits = re.findall(r"[0-9a-f]{2,8}", codes.lower().replace("u+", " ").replace("0x", " "))
+    numbers = [int(number, 16) for number in digits]
+    if not numbers or max(numbers) > sys.maxunicode:
+        return False
+    return table.split("".join(map(chr, numbers))) == table.split(cell)
+
+
+def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> list[Example]:
+    """Return each emoji of the table with its name, if it has one."""
+    emoji = [e for e in table if skin_tones == "keep" or not table.tones(e)]
+    report.rows_read += len(table)
+    if len(emoji) < len(table):
+        report.dropped["text names a skin tone"] += len(table) - len(emoji)
+    named = [e for e in emoji if table.name(e)]
+    if len(named) < len(emoji):
+        report.dropped["emoji without a name"] += len(emoji) - len(named)
+    return [Example(normalize_text(table.name(e)), (e,)) for e in named]
+
+
+def keyword_examples(
+    table: EmojiTable,
+    emoji: Iterable[str],
+    known_texts: Container[str],
+    split: Literal["train", "val", "test"],
+    report: Report,
+) -> list[Example]:
+    """Return each keyword of the split with each of its emoji, tones left out.
+
+    A keyword among ``known_texts``, such as another emoji's name, is not used, nor is one of more
+    than ``MAX_EMOJI_PER_KEYWORD`` emoji.
+
+    Args:
+        table: Whose keywords.
+        emoji: Those to answer with.
+        known_texts: Normalised texts not to use.
+        split: Which of the keywords; ``keyword_split`` decides.
+        report: Counts what is read and dropped.
+    """
+    emoji_of: dict[str, list[str]] = defaultdict(list)
+    for one in emoji:
+        if not table.tones(one):
+            for keyword in dict.fromkeys(map(normalize_text, table.keywords(one))):
+                emoji_of[keyword].append(one)
+    examples = []
+    for keyword, all_of_it in emoji_of.items():
+        if keyword_split(keyword) != split:
+            continue
+        report.rows_read += len(all_of_it)
+        if keyword in known_texts:
+            report.dropped["keyword that is also a name or text"] += len(all_of_it)
+        elif len(all_of_it) > MAX_EMOJI_PER_KEYWORD:
+            reason = f"keyword of more than {MAX_EMOJI_PER_KEYWORD} emoji"
+            report.dropped[reason] += len(all_of_it)
+        else:
+            examples += [Example(keyword, (one,)) for one in all_of_it]
+    return examples

@@ -1,0 +1,144 @@
+"""Made-up texts from the emoji table: names and keywords, in part, inflected, among other words.
+
+    maker = PhraseMaker(table, emoji, word_ranks(tokenizer.get_vocab()))
+    for text, emoji, shares in maker.examples(40_000, seed=0):
+        ...     # "halloween scary establish!", ("🧟",), (("🧟", 0.61), ("🎃", 0.17), ...)
+
+A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words put anywhere. Its
+answer, a soft target, is the posterior of the emoji given all of its words, under the process that
+made it up; the emoji that stands in the row is drawn from it. An emoji says word w of its
+description with P(w | emoji), English says it with P(w), so each word speaks for an emoji with
+log(1 + P(w | emoji) / (NOISE P(w))), the language-model form of tf-idf (Hiemstra 2000,
+https://doi.org/10.1007/s007999900025). P(w) follows Zipf's law over the order in
+which GPT-2's BPE learnt its words, which is that of their frequency: so "back" says less than
+"pizza", although few emoji have either. What each part gives is measured in
+``tests/benchmarks/results``.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoji_gpt2.data.english import families
+from emoji_gpt2.data.examples import Example
+from emoji_gpt2.emoji.descriptions import held_out_keywords
+from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text, words
+
+Floats = NDArray[np.float32]
+
+NOISE = 30.0
+"""How much likelier an English word is than a word of the description; higher is more doubtful."""
+ZIPF_OFFSET = 100
+UNKNOWN_RANK = 50_000
+INFLECTED = 0.7
+"""What an inflected form of a word counts for, beside the word itself."""
+MANY_KEYWORDS, EARLY = 0.5, 0.1
+"""Exponents of the prior: emoji with many keywords and early in the table are used more."""
+MAX_ANSWERS = 32
+"""How many of the likeliest emoji are answers."""
+MAX_WORDS, MAX_FILLERS = 4, 8
+P_NAME, P_INFLECT, P_STOP, P_COMMA = 0.1, 0.3, 0.3, 0.15
+
+
+def _keywords(table: EmojiTable, emoji: str) -> list[str]:
+    keywords = dict.fromkeys(map(normalize_text, table.keywords(emoji)))
+    return [keyword for keyword in keywords if keyword not in held_out_keywords()]
+
+
+class PhraseMaker:
+    """Makes up texts and their answers.
+
+    Args:
+        table: Where names and keywords are from.
+        emoji: Those to make texts for, and to answer with.
+        ranks: English words by frequency, 0 the most frequent, as ``word_ranks`` gives.
+        held_out: Normalised texts that none of the made-up ones may be, besides held-out keywords.
+    """
+
+    def __init__(
+        self,
+        table: EmojiTable,
+        emoji: Sequence[str],
+        ranks: Mapping[str, int],
+        held_out: Container[str] = (),
+    ) -> None:
+        self.emoji = list(emoji)
+        self.held_out = held_out
+        self.names = [normalize_text(table.name(one)) for one in emoji]
+        self.keywords = [_keywords(table, one) for one in emoji]
+        self.counts = [
+            Counter(word for text in (name, *own) for word in words(text))
+            for name, own in zip(self.names, self.keywords, strict=True)
+        ]
+        self.family = families({word for counts in self.counts for word in counts}, ranks)
+        places = np.arange(len(self.emoji))
+        n_texts = np.array([1 + len(own) for own in self.keywords])
+        self.prior: Floats = (MANY_KEYWORDS * np.log(n_texts) - EARLY * np.log(places + 20)).astype(
+            np.float32
+        )
+        self.fillers = sorted(ranks, key=lambda word: ranks[word])
+        zipf = np.array([1 / (ranks[word] + ZIPF_OFFSET) for word in self.fillers])
+        self.filler_shares = np.cumsum(zipf) / zipf.sum()
+        self.evidence = self._evidence(ranks, float(zipf.sum()))
+
+    def _evidence(self, ranks: Mapping[str, int], total: float) -> dict[str, Floats]:
+        """Return what each word says for each emoji, in nats."""
+        shares: dict[str, Floats] = defaultdict(lambda: np.zeros(len(self.emoji), np.float32))
+        for place, counts in enumerate(self.counts):
+            for word, count in counts.items():
+                for form in self.family[word]:
+                    weight = 1.0 if form == word else INFLECTED
+                    shares[form][place] += weight * count / counts.total()
+        evidence = {}
+        for word, share in shares.items():
+            rank = min(ranks.get(form, UNKNOWN_RANK) for form in self.family[word])
+            evidence[word] = np.log1p(share * (rank + ZIPF_OFFSET) * total / NOISE)
+        return evidence
+
+    def posterior(self, text: str) -> tuple[NDArray[np.intp], Floats]:
+        """Return the places in ``emoji`` of the likeliest answers, and their shares, both falling.
+
+        The shares of the ``MAX_ANSWERS`` returned sum to 1.
+        """
+        known = [
+            self.evidence[word] for word in dict.fromkeys(words(text)) if word in self.evidence
+        ]
+        scores = np.sum([self.prior, *known], axis=0)
+        best = np.argsort(-scores, kind="stable")[:MAX_ANSWERS]
+        shares = np.exp(scores[best] - scores[best[0]])
+        return best, shares / shares.sum()
+
+    def examples(self, count: int, seed: int) -> Iterator[Example]:
+        """Yield ``count`` made-up texts, the same for the same seed, none of them held out."""
+        rng = np.random.default_rng(seed)
+        made = 0
+        while made < count:
+            text = self._text(rng)
+            if text not in self.held_out and text not in held_out_keywords():
+                best, shares = self.posterior(text)
+                answers = [self.emoji[place] for place in best]
+                drawn = np.searchsorted(np.cumsum(shares), rng.random() * shares.sum())
+                one = answers[min(drawn, len(best) - 1)]
+                yield Example(text, (one,), tuple(zip(answers, shares.tolist(), strict=True)))
+                made += 1
+
+    def _text(self, rng: np.random.Generator) -> str:
+        place = int(rng.integers(len(self.emoji)))
+        if rng.random() < P_NAME:
+            chosen = words(self.names[place])
+        else:
+            counts = self.counts[place]
+            p = np.array(list(counts.values())) / counts.total()
+            size = min(len(counts), int(rng.integers(1, MAX_WORDS + 1)))
+            chosen = list(rng.choice(list(counts), size, replace=False, p=p))
+        chosen = [rng.choice(self.family[w]) if rng.random() < P_INFLECT else w for w in chosen]
+        n_fillers = int(rng.integers(MAX_FILLERS + 1))
+        for filler in np.searchsorted(self.filler_shares, rng.random(n_fillers)):
+            chosen.insert(int(rng.integers(len(chosen) + 1)), self.fillers[filler])
+        text = " ".join(chosen)
+        if n_fillers and rng.random() < P_COMMA:
+            text = text.replace(" ", ", ", 1)
+        return text + (str(rng.choice(list(".!?"))) if rng.random() < P_STOP else "")

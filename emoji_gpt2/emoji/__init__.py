@@ -1,0 +1,1 @@
+"""What an emoji is: spelling, names, keywords, languages; without torch."""

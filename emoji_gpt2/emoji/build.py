@@ -1,0 +1,219 @@
+"""Make the package's data files from the files that Unicode and OpenAI publish.
+
+Use, for the next version of Unicode as well::
+
+    python -m emoji_gpt2.emoji.build --emoji_test emoji-test.txt \
+        --annotations cldr-en-annotations.json \
+        --annotations_derived cldr-en-annotations-derived.json \
+        --merges gpt2-merges.txt [--output DIR]
+
+It writes ``emoji_table.csv``, ``gpt2_merges.txt.gz`` and ``README.md``, the same bytes each time;
+``build_languages`` beside it makes names and keywords in other languages.
+Formats: emoji-test.txt (https://www.unicode.org/Public/) is described in its own header; the
+annotations are ``annotations/en/annotations.json`` of the npm packages cldr-annotations-full and
+cldr-annotations-derived-full; the merges are GPT-2's ``vocab.bpe``.
+"""
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, Emoji, EmojiTable
+from emoji_gpt2.errors import MissingFileError, UserError
+
+TABLE = "emoji_table.csv"
+MERGES = "gpt2_merges.txt.gz"
+MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+
+# 1F44B 1F3FB   ; fully-qualified     # 👋🏻 E1.0 waving hand: light skin tone
+_LINE = re.compile(r"([0-9A-F]+(?: [0-9A-F]+)*) *; fully-qualified *# \S+ E[\d.]+ (.+)")
+_HEADER = re.compile(r"# (group|subgroup): (.+)")
+
+Annotation = tuple[str, tuple[str, ...]]
+"""A short name and keywords."""
+
+_README = """\
+# Data files of emoji_gpt2
+
+Made by `emoji_gpt2/emoji/build.py`; do not edit them by hand.
+
+| file | made from | sha256 of the source | licence |
+|---|---|---|---|
+{rows}
+
+emoji-test.txt is Unicode's list of emoji (https://www.unicode.org/Public/). The annotations
+are CLDR's English keywords: `annotations/en/annotations.json` of the npm packages
+cldr-annotations-full and cldr-annotations-derived-full. The merges are those of GPT-2's tokenizer
+(`vocab.bpe`). `licenses/LICENSE` is this package's own. `languages/` has a README.md of its
+own.
+
+To make the files anew, with the files of a newer version of Unicode say:
+
+    python -m emoji_gpt2.emoji.build --emoji_test {emoji_test} \\
+        --annotations {annotations} \\
+        --annotations_derived {annotations_derived} \\
+        --merges {merges}
+"""
+
+
+def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTable:
+    """Read the fully-qualified emoji of an emoji-test.txt, in its order, and give them keywords.
+
+    Args:
+        path: The file.
+        keywords: By emoji without U+FE0F.
+
+    Raises:
+        UserError: When the file is missing, or has no such line.
+    """
+    rows, heading = [], {"group": "", "subgroup": ""}
+    for line in _read(path, "--emoji_test").decode("utf-8", "replace").splitlines():
+        if header := _HEADER.fullmatch(line):
+            heading[header[1]] = header[2]
+        elif match := _LINE.fullmatch(line):
+            codepoints, name = match.groups()
+            emoji = "".join(chr(int(code, 16)) for code in codepoints.split())
+            found = keywords.get(emoji.replace(VARIATION_SELECTOR_16, ""), ())
+            headings = heading["group"], heading["subgroup"]
+            rows.append(Emoji(emoji, name, *headings, codepoints, _name_flag(name, found)))
+    if not rows:
+        raise UserError(f"--emoji_test: {path} has no fully-qualified emoji; give emoji-test.txt")
+    return EmojiTable(rows)
+
+
+def _name_flag(name: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
+    """CLDR has "flag" alone for each of some 260 flags: add the place's name."""
+    _, _, place = name.partition("flag: ")
+    return (*keywords, place) if place and keywords == ("flag",) else keywords
+
+
+def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
+    """Return names and keywords in CLDR's annotations.json, derived or not.
+
+    They are by emoji without U+FE0F; a name that the file lacks is empty.
+
+    Args:
+        path: The file.
+        option: The option that named it, for errors.
+
+    Raises:
+        UserError: When the file is missing or of another kind.
+    """
+    data = _read(path, option)
+    try:
+        (root,) = json.loads(data).values()  # {"annotations" or "annotationsDerived": {…}}
+        return {
+            text.replace(VARIATION_SELECTOR_16, ""): (
+                "".join(entry.get("tts", ())),
+                tuple(entry.get("default", ())),
+            )
+            for text, entry in root["annotations"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{option}: {path} is not CLDR's annotations.json: {error!r}") from error
+
+
+def read_merges(path: Path) -> bytes:
+    """Return GPT-2's merges, byte for byte; UserError when the file is anything else."""
+    data = _read(path, "--merges")
+    if (found := hashlib.sha256(data).hexdigest()) != MERGES_SHA256:
+        wanted = f"wanted {MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
+        raise UserError(f"--merges: {path} has sha256 {found[:8]}…, {wanted}")
+    return data
+
+
+def _read(path: Path, option: str) -> bytes:
+    if not path.is_file():
+        raise MissingFileError(f"{option}: no file {path}; give the path of one that is there")
+    return path.read_bytes()
+
+
+def table_csv(table: EmojiTable) -> str:
+    """Return the table as CSV: a header, one row per emoji, LF at the end of each.
+
+    Raises:
+        UserError: When a keyword has the separator's "|" in it.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Emoji))
+    for row in table.values():
+        if "|" in "".join(row.keywords):
+            raise UserError(f"--annotations: {row.emoji} has a keyword with '|': {row.keywords}")
+        joined = KEYWORD_SEPARATOR.join(row.keywords)
+        writer.writerow([row.emoji, row.name, row.group, row.sub_group, row.codepoints, joined])
+    return out.getvalue()
+
+
+def pack(data: bytes) -> bytes:
+    """Return `data` as gzip without name and time, so that the same data gives the same bytes."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=9, mtime=0) as file:
+        file.write(data)
+    return out.getvalue()
+
+
+def readme(sources: dict[str, Path]) -> str:
+    """Return README.md for the sources, named by option: what is made from what."""
+    unicode = "`licenses/UNICODE-LICENSE-V3.txt`"
+    made = dict.fromkeys(sources, (f"`{TABLE}`", unicode))
+    made["merges"] = (f"`{MERGES}`", "`licenses/GPT2-LICENSE.txt`")
+    rows = []
+    for option, path in sources.items():
+        file, licence = made[option]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        rows.append(f"| {file} | `{path.name}` | `{digest}` | {licence} |")
+    names = {option: path.name for option, path in sources.items()}
+    return _README.format(rows="\n".join(rows), **names)
+
+
+def build(sources: dict[str, Path], output: Path) -> EmojiTable:
+    """Check all `sources`, named by option, then write files into `output`; return the table."""
+    annotations: dict[str, Annotation] = {}
+    for option in ("annotations_derived", "annotations"):
+        annotations |= read_annotations(sources[option], f"--{option}")
+    keywords = {text: words for text, (_, words) in annotations.items()}
+    table = read_emoji_test(sources["emoji_test"], keywords)
+    made = {
+        TABLE: table_csv(table).encode("utf-8"),
+        MERGES: pack(read_merges(sources["merges"])),
+        "README.md": readme(sources).encode("utf-8"),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    for name, data in made.items():
+        (output / name).write_bytes(data)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after printing what is wrong with a source."""
+    parser = argparse.ArgumentParser(description="Make the data files of emoji_gpt2.")
+    parser.add_argument("--emoji_test", type=Path, required=True, help="Unicode's emoji-test.txt")
+    parser.add_argument("--annotations", type=Path, required=True, help="CLDR's, in English")
+    parser.add_argument("--annotations_derived", type=Path, required=True, help="the derived ones")
+    parser.add_argument("--merges", type=Path, required=True, help="GPT-2's merges.txt")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "resources", help="a folder"
+    )
+    sources = vars(parser.parse_args(arguments))
+    output = sources.pop("output")
+    try:
+        table = build(sources, output)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    bare = sum(not row.keywords for row in table.values())
+    print(f"{output / TABLE}: {len(table)} emoji, {bare} without keywords")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

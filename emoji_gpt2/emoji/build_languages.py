@@ -1,0 +1,128 @@
+"""Make the files of emoji names and keywords in languages other than English.
+
+Use, for a language that does not ship with the package or for the next version of CLDR::
+
+    npm pack cldr-annotations-full@48.2.0 cldr-annotations-derived-full@48.2.0
+    tar xzf cldr-annotations-full-48.2.0.tgz --one-top-level=full
+    tar xzf cldr-annotations-derived-full-48.2.0.tgz --one-top-level=derived
+    python -m emoji_gpt2.emoji.build_languages eu gl --annotations full/package/annotations \
+        --annotations_derived derived/package/annotationsDerived --output my_languages
+    python -m emoji_gpt2.fit --data.languages en,my_languages/eu.csv.gz
+
+It writes ``eu.csv.gz``, … and a ``README.md``, the same bytes each time; without ``--output`` the
+package's own files, and without languages those in ``SHIPPED``. An emoji's short name is CLDR's
+``tts``, its keywords are ``default`` (https://cldr.unicode.org); keywords of emoji with skin tones
+are left out, since nothing uses them.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from emoji_gpt2.emoji.build import pack, read_annotations
+from emoji_gpt2.emoji.languages import COLUMNS, FOLDER, SUFFIX
+from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, EmojiTable
+from emoji_gpt2.errors import UserError
+
+# fmt: off
+SHIPPED = [
+    "ar", "bn", "cs", "de", "el", "es", "fa", "fil", "fr", "he", "hi", "hu", "id", "it", "ja", "ko",
+    "mr", "nl", "pl", "pt", "ro", "ru", "sv", "sw", "ta", "te", "th", "tr", "uk", "ur", "vi", "zh",
+]
+# fmt: on
+"""The languages in the package: the most spoken ones for which CLDR names every emoji."""
+
+_README = """\
+# Emoji names and keywords in other languages
+
+Made by `emoji_gpt2/emoji/build_languages.py` from `annotations/*/annotations.json` of the npm
+packages cldr-annotations-full and cldr-annotations-derived-full; do not edit them by hand. The
+licence is Unicode-3.0, as of CLDR itself (`UNICODE-LICENSE-V3.txt` of emoji_gpt2). The sums are
+those of the two sources, one after the other.
+
+| file | emoji | sha256 of the sources |
+|---|---|---|
+{rows}
+"""
+
+
+def sources_of(language: str, annotations: Path, derived: Path) -> dict[str, Path]:
+    """Return the two files of a language by the option that leads to them, derived names first."""
+    folders = {"--annotations_derived": derived, "--annotations": annotations}
+    return {option: folder / language / "annotations.json" for option, folder in folders.items()}
+
+
+def read_language(language: str, annotations: Path, derived: Path) -> list[tuple[str, str, str]]:
+    """Return emoji, name and joined keywords in a language, in table order.
+
+    Args:
+        language: A folder below the two others, such as ``pt-PT``.
+        annotations: The folder ``annotations`` of cldr-annotations-full.
+        derived: The folder ``annotationsDerived`` of cldr-annotations-derived-full.
+
+    Raises:
+        UserError: When there is no such language, or its files are of another kind.
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for option, path in sources_of(language, annotations, derived).items():
+        found |= read_annotations(path, option)
+    table, rows = EmojiTable.builtin(), []
+    for emoji in table:
+        name, keywords = found.get(emoji.replace(VARIATION_SELECTOR_16, ""), ("", ()))
+        if "|" in "".join(keywords):
+            raise UserError(f"--annotations: {emoji} has a keyword with '|' in {language}")
+        joined = "" if table.tones(emoji) else KEYWORD_SEPARATOR.join(keywords)
+        if name or joined:
+            rows.append((emoji, name, joined))
+    if not rows:
+        raise UserError(f"--annotations: {annotations / language} names no emoji; take another")
+    return rows
+
+
+def language_csv(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return the rows as CSV with a header, LF at the end of each."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+    return out.getvalue()
+
+
+def build(languages: Sequence[str], annotations: Path, derived: Path, output: Path) -> None:
+    """Read all ``languages``, then write their files and a README.md into ``output``."""
+    tables = {one: read_language(one, annotations, derived) for one in languages}
+    lines = []
+    for one, rows in tables.items():
+        sources = sources_of(one, annotations, derived).values()
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+        lines.append(f"| `{one}{SUFFIX}` | {len(rows):,} | `{digest}` |")
+    output.mkdir(parents=True, exist_ok=True)
+    for one, rows in tables.items():
+        (output / f"{one}{SUFFIX}").write_bytes(pack(language_csv(rows).encode()))
+    text = _README.format(rows="\n".join(lines))
+    (output / "README.md").write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after printing what is wrong with a source."""
+    parser = argparse.ArgumentParser(description="Make emoji names and keywords of languages.")
+    parser.add_argument("languages", nargs="*", help="CLDR's codes; none: those of the package")
+    parser.add_argument("--annotations", type=Path, required=True, help="cldr-annotations-full's")
+    parser.add_argument("--annotations_derived", type=Path, required=True, help="the derived ones")
+    default = Path(__file__).parent / "resources" / FOLDER
+    parser.add_argument("--output", type=Path, default=default, help="a folder")
+    given = parser.parse_args(arguments)
+    languages = given.languages or SHIPPED
+    try:
+        build(languages, given.annotations, given.annotations_derived, given.output)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{given.output}: {', '.join(languages)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What a model is measured against: rankings of all emoji that take no training.
+
+    matcher = LexicalMatcher(EmojiTable.builtin(), weighting="cosine")
+    rank = best_answer_rank(matcher.rank("a slice of pizza"), [412])
+    ranking_metrics([rank])                        # {"hit_at_1": 0.0, "hit_at_5": 1.0, "mrr": 0.5}
+
+A word's idf is ln(emoji / emoji with that word), over the words of names and keywords (Sparck Jones
+1972; the cosine of tf-idf vectors is Salton's).
+
+Shapes: V emoji in table order, K right answers of a text.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from emoji_gpt2.emoji.table import Emoji, EmojiTable
+from emoji_gpt2.emoji.text import normalize_text, words
+
+Array = np.ndarray
+Weighting = Literal["sum", "cosine"]
+
+
+def _description(emoji: Emoji, left_out: Container[str]) -> str:
+    texts = (emoji.name, *emoji.keywords)
+    return " ".join(text for text in texts if normalize_text(text) not in left_out)
+
+
+class LexicalMatcher:
+    """Score emoji by the words that a text shares with their names and keywords.
+
+    Args:
+        table: The emoji.
+        weighting: "sum" adds the idf of the shared words; "cosine" is the cosine of the two tf-idf
+            vectors, so that an emoji of many words is worth less.
+        toned: Whether emoji with skin tones are ranked, and their words counted, too. They are only
+            for texts that name a skin tone: else all six of a kind would tie.
+        left_out: Normalised names and keywords not to know, such as those that the texts are: who
+            has the solutions at hand is no baseline.
+    """
+
+    def __init__(
+        self,
+        table: EmojiTable,
+        weighting: Weighting = "sum",
+        toned: bool = True,
+        left_out: Container[str] = (),
+    ) -> None:
+        described = [set(words(_description(table[e], left_out))) for e in table]
+        self._toned_V = np.array([bool(table.tones(e)) for e in table])
+        ranked = toned | ~self._toned_V
+        emoji_of: dict[str, list[int]] = defaultdict(list)
+        for index in np.flatnonzero(ranked).tolist():
+            for word in described[index]:
+                emoji_of[word].append(index)
+        self.cosine = weighting == "cosine"
+        self._emoji_of = {word: np.array(emoji) for word, emoji in emoji_of.items()}
+        self._idf = {w: math.log(ranked.sum() / len(emoji)) for w, emoji in emoji_of.items()}
+        self._start_V = np.where(ranked, 0.0, -np.inf)
+        squares_V = self._sums(emoji_of, power=2)
+        self._norm_V = np.sqrt(np.where(squares_V > 0, squares_V, 1.0))
+
+    def rank(self, text: str) -> Array:
+        """Return the scores of all emoji for a text, ``[V]``; -inf for those that are not ranked.
+
+        Emoji that share no word score 0.
+        """
+        known = self._idf.keys() & words(text)
+        scores_V = self._sums(known, power=2 if self.cosine else 1)
+        if self.cosine:
+            text_norm = math.sqrt(math.fsum(self._idf[word] ** 2 for word in known))
+            scores_V = scores_V / self._norm_V / (text_norm or 1.0)
+        if not known.issuperset(("skin", "tone")):
+            scores_V[self._toned_V] = -np.inf
+        return scores_V
+
+    def _sums(self, counted: Iterable[str], power: int) -> Array:
+        """Return for each emoji the sum of idf ** power over the words that it has, ``[V]``."""
+        sums_V: Array = self._start_V.copy()
+        for word in sorted(counted):  # in the same order each time, for the same last digit
+            sums_V[self._emoji_of[word]] += self._idf[word] ** power
+        return sums_V
+
+
+def most_frequent(counts_V: Array) -> Array:
+    """Return scores that rank the emoji by how often each was counted, whatever the text, ``[V]``.
+
+    Equal counts stand in table order: a fixed list, which has no ties.
+    """
+    scores_V = np.empty(len(counts_V))
+    scores_V[np.argsort(-counts_V, kind="stable")] = -np.arange(len(counts_V))
+    return scores_V
+
+
+def best_answer_rank(scores_V: Array, answers_K: Sequence[int] | Array) -> int:
+    """Return the rank, from 1, of the best-scored right answer; ties count against the ranking.
+
+    The same as ``metrics.best_answer_rank``, without torch and for one text.
+    """
+    answers = np.asarray(answers_K)
+    as_good_V = ~(scores_V < scores_V[answers].max())
+    as_good_V[answers] = False
+    return 1 + int(as_good_V.sum())
+
+
+def ranking_metrics(ranks: Sequence[int]) -> dict[str, float]:
+    """Return hit@1, hit@5 and MRR, named as a model's, of the best right answers' ranks."""
+    rank = np.asarray(ranks)
+    return {
+        "hit_at_1": float((rank <= 1).mean()),
+        "hit_at_5": float((rank <= 5).mean()),
+        "mrr": float((1 / rank).mean()),
+    }

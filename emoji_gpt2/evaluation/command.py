@@ -1,0 +1,82 @@
+"""The command line of ``python -m emoji_gpt2.evaluate``.
+
+    python -m emoji_gpt2.evaluate --model DIR|CKPT|HUB_ID --data FILE [--output_dir DIR]
+    python -m emoji_gpt2.evaluate --model DIR --data names
+
+Prints a table; exits with 0, or with 2 and one line on standard error for a user's mistake.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from transformers.utils.logging import disable_progress_bar
+
+from emoji_gpt2.errors import UserError, local_path, printable_output
+from emoji_gpt2.evaluation.evaluate import evaluate
+from emoji_gpt2.evaluation.report import output_files
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        self.exit(2, f"error: {message} (--help lists all)\n")
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = _Parser(
+        prog="python -m emoji_gpt2.evaluate",
+        description="Score a model on texts with their emoji, beside baselines.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder, .ckpt or Hub id")
+    add("--data", required=True, help="table of texts and emoji; 'names': the built-in names")
+    add("--train_data", help="what the model was trained on, for the most frequent emoji")
+    add("--candidates", help="only these emoji may be answered, such as 😂❤️😍")
+    add(
+        "--max_emoji",
+        type=int,
+        help="emoji of a generated answer at most (default: as the data, up to 5)",
+    )
+    add("--semantic_model", help="sentence-transformers model for a third baseline")
+    add("--text_column", help="the column of texts (default: found by name)")
+    add("--emoji_column", help="the column of emoji (default: found by name)")
+    add("--encoding", default="utf-8", help="of a text file (default: %(default)s)")
+    add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
+    add("--resamples", type=int, default=1_000, help="of the bootstrap (default: 1000)")
+    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    add("--output_dir", help="folder for evaluation.json, .md and .png")
+    add("--device", help="cpu, cuda, ... (default: the first GPU, or the CPU)")
+    return parser.parse_args(words)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, print and save."""
+    given = dict(vars(options))
+    output_dir = given.pop("output_dir")
+    folder = local_path("--output_dir", output_dir) if output_dir else None
+    if folder:
+        output_files(folder)  # before anything is computed in vain
+    evaluation = evaluate(given.pop("model"), given.pop("data"), **given)
+    print(evaluation.to_text())
+    if folder:
+        files = evaluation.save(folder)
+        print(f"Written: {', '.join(map(str, files))}")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit status 2."""
+    printable_output()
+    logging.basicConfig(format="%(message)s")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        run(parse(words))
+    except (UserError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,114 @@
+"""Choose among candidates by their scores: greedily, or by seeded sampling.
+
+    choose = Chooser(Decoding(temperature=1.0, top_p=0.9, seed=0), device=torch.device("cpu"))
+    index_B = choose(logits_BV)
+
+The cuts are Transformers' own logits processors.
+
+Shapes: B texts, V candidates.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from emoji_gpt2.emoji.table import SKIN_TONES
+from emoji_gpt2.errors import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """The options of ``EmojiGenerator.generate``, which explains them.
+
+    Raises:
+        UserError: one is out of range.
+    """
+
+    max_emoji: int = 1
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    skin_tone: str | None = None
+    repeat: bool = False
+    min_emoji: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        most, least, tone = self.max_emoji, self.min_emoji, self.skin_tone
+        of_most = f"1 to --max_emoji, which is {most}"
+        check("--max_emoji", most, fine=most >= 1, wanted="at least 1")
+        check("--min_emoji", least, fine=1 <= least <= most, wanted=of_most)
+        check("--temperature", self.temperature, fine=self.temperature >= 0, wanted="0 or more")
+        top_k, top_p = self.top_k, self.top_p
+        check("--top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
+        check("--top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
+        known = tone is None or tone in SKIN_TONES
+        check("--skin_tone", tone, fine=known, wanted=", ".join(SKIN_TONES))
+
+    def without_effect(self) -> list[str]:
+        """Return a line for each reason why options that are given change nothing."""
+        lines = []
+        sampling = {"--top_k": self.top_k, "--top_p": self.top_p, "--seed": self.seed}
+        given = [f"{name} {value}" for name, value in sampling.items() if value is not None]
+        if given and not self.temperature:
+            lines.append(
+                f"{', '.join(given)}: no effect at --temperature 0, which takes the likeliest "
+                "emoji; give a temperature above 0 to sample"
+            )
+        if self.repeat and self.max_emoji == 1:
+            lines.append("--repeat: no effect on answers of one emoji; give --max_emoji")
+        return lines
+
+
+class Chooser:
+    """Choose a candidate of each row: the likeliest, or by sampling.
+
+    Args:
+        decoding: Its temperature, top_k, top_p and seed are used; without a seed one is drawn.
+        device: Where the logits will be.
+    """
+
+    def __init__(self, decoding: Decoding, device: torch.device) -> None:
+        self.greedy = decoding.temperature == 0
+        self._warp = LogitsProcessorList()
+        if not self.greedy:
+            self._warp.append(TemperatureLogitsWarper(float(decoding.temperature)))
+        if decoding.top_k is not None:
+            self._warp.append(TopKLogitsWarper(decoding.top_k))
+        if decoding.top_p is not None:
+            self._warp.append(TopPLogitsWarper(decoding.top_p))
+        self._generator = torch.Generator(device)
+        if decoding.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(decoding.seed)
+
+    def __call__(self, logits_BV: Tensor) -> Tensor:
+        """Return the index of the chosen candidate of each row, ``[B]``."""
+        if self.greedy:
+            return logits_BV.argmax(1)
+        no_ids: Tensor = torch.empty(len(logits_BV), 0, dtype=torch.long, device=logits_BV.device)
+        probabilities_BV = self._warp(no_ids, logits_BV).softmax(1)  # type: ignore[arg-type]
+        return probabilities_BV.multinomial(1, generator=self._generator)[:, 0]
+
+
+def sum_groups(logits_BV: Tensor, group_V: Tensor) -> Tensor:
+    """Return scores in which a candidate has the probability of its whole group, ``[B, V]``.
+
+    Args:
+        logits_BV: Finite scores.
+        group_V: Of each candidate, the one that stands for its group; the others get -inf.
+    """
+    group_BV = group_V.expand_as(logits_BV)
+    best_BV = torch.full_like(logits_BV, -torch.inf)
+    best_BV = best_BV.scatter_reduce(1, group_BV, logits_BV, "amax")
+    shares_BV = (logits_BV - best_BV.gather(1, group_BV)).exp()
+    return best_BV + torch.zeros_like(logits_BV).scatter_add(1, group_BV, shares_BV).log()

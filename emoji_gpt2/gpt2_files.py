@@ -1,0 +1,189 @@
+"""Read a GPT-2's configuration and tokenizer from a folder or the Hub, with one-line errors.
+
+A name is a folder in Transformers format or a Hub id (``gpt2``, ``user/repo``).
+"""
+
+import difflib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import GPT2Config, GPT2Tokenizer
+from transformers.activations import ACT2FN
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
+
+ARGUMENT = "--model.pretrained"
+"""What an error calls the name, unless the caller has another word for it."""
+LOADING_ERRORS = (
+    OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError,
+    pickle.UnpicklingError, KeyError, TypeError,
+)  # fmt: skip
+
+
+def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
+    """Return the configuration of the GPT-2 called ``name``.
+
+    Raises:
+        UserError: it cannot be found or read, or is not a GPT-2.
+    """
+    try:
+        fields, _ = GPT2Config.get_config_dict(expanded(name))
+    except LOADING_ERRORS as error:
+        raise unloadable(name, error, argument) from error
+    if not fields:
+        raise unloadable(name, FileNotFoundError("no config.json found"), argument)
+    if fields.get("model_type") != "gpt2":
+        raise UserError(
+            f"{argument}: got {name!r}, a model of type {fields.get('model_type')!r}, "
+            "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
+        )
+    try:
+        config = _with_fast_activation(GPT2Config.from_dict(fields))
+        _check_config(config)
+    except (StrictDataclassError, ValueError) as error:
+        raise unloadable(name, error, argument) from error
+    return config
+
+
+def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
+    """Return a configuration with these fields, the rest as in GPT-2 small.
+
+    Raises:
+        UserError: a field is unknown, or of a wrong type or value.
+    """
+    known = GPT2Config().to_dict()
+    for field in fields:
+        if field not in known and field not in GPT2Config.attribute_map:
+            close = difflib.get_close_matches(field, known, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "see transformers.GPT2Config"
+            raise UserError(f"--model.config: got {field!r}, wanted a GPT2Config field; {remedy}")
+    try:
+        config = _with_fast_activation(GPT2Config(**fields))
+        _check_config(config)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"--model.config: got {fields!r}: {line}; correct it") from error
+    return config
+
+
+def _check_config(config: GPT2Config) -> None:
+    """Raise a ValueError for what GPT2Config takes and no GPT-2 can be built or trained with."""
+    sizes = {n: getattr(config, n) for n in ("n_layer", "n_head", "n_embd", "n_positions")}
+    if min(sizes.values()) < 1 or config.n_embd % config.n_head:
+        raise ValueError(f"{sizes}, wanted numbers above 0 and an n_embd that n_head divides")
+    for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} {getattr(config, name)}, wanted 0 to below 1")
+    if config.activation_function not in ACT2FN:
+        raise ValueError(f"activation_function {config.activation_function!r} is unknown")
+    if not config.tie_word_embeddings:
+        raise ValueError("tie_word_embeddings False, wanted true: emoji tokens have one embedding")
+
+
+def _with_fast_activation(config: GPT2Config) -> GPT2Config:
+    """Return ``config`` with GPT-2's GELU (gelu_new) as the same function in one kernel.
+
+    Transformers' gelu_new is seven operations, each of which keeps a tensor for the backward pass.
+    """
+    if config.activation_function == "gelu_new":
+        config.activation_function = "gelu_pytorch_tanh"
+    return config
+
+
+def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
+    """Return ``config`` with all three of GPT-2's dropouts set, unless ``dropout`` is None."""
+    if dropout is not None:
+        config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = dropout
+    return config
+
+
+def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Tokenizer:
+    """Return the tokenizer of the GPT-2 called ``name``; None is the built-in GPT-2 BPE.
+
+    A folder that holds weights but no tokenizer gets the built-in one if its vocabulary is GPT-2's.
+
+    Raises:
+        UserError: no tokenizer can be had, or it has no end-of-text token.
+    """
+    if name is None:
+        return builtin_gpt2_tokenizer()
+    folder = Path(expanded(name))
+    if folder.is_dir() and not (folder / "tokenizer.json").exists():
+        return _tokenizer_of_bare_folder(name, folder, argument)
+    load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
+    try:
+        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(expanded(name))
+    except LOADING_ERRORS as error:
+        raise unloadable(name, error, argument) from error
+    return _checked(tokenizer, name, argument)
+
+
+def _checked(tokenizer: GPT2Tokenizer, name: str, argument: str) -> GPT2Tokenizer:
+    if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{argument}: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
+            f"the end-of-text token {tokenizer.eos_token!r}, wanted a byte-level GPT-2 tokenizer; "
+            "save the model's own tokenizer beside its weights"
+        )
+    return tokenizer
+
+
+def _tokenizer_of_bare_folder(name: str, folder: Path, argument: str) -> GPT2Tokenizer:
+    builtin = builtin_gpt2_tokenizer()
+    vocab_size = load_gpt2_config(name, argument).vocab_size
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        try:
+            tokenizer = _tokenizer_of_old_files(folder)
+        except Exception as error:  # tokenizers raises bare Exceptions
+            raise unloadable(name, error, argument, "vocab.json and merges.txt") from error
+        return _checked(tokenizer, name, argument)
+    if vocab_size != len(builtin):
+        raise UserError(
+            f"{argument}: got {name!r}, a folder without tokenizer.json and with "
+            f"{vocab_size} tokens, wanted GPT-2's {len(builtin)} or a tokenizer; "
+            "save the model's own tokenizer beside its weights"
+        )
+    return builtin
+
+
+def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
+    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    return bpe_tokenizer(vocab, merges)
+
+
+def unloadable(
+    name: str, error: Exception, argument: str, wanted: str = "config.json and model.safetensors"
+) -> UserError:
+    """Return the one line that says why ``name`` could not be loaded and what to do."""
+    if Path(expanded(name)).is_dir():
+        remedy = f"give a folder written by save_pretrained, with {wanted} whole"
+    elif _looks_like_a_path(name):
+        remedy = "no such folder; give a folder or a Hub id"
+    else:
+        remedy = (
+            "no such folder here, and the Hub did not give it: check the name, the network and "
+            "HF_HUB_OFFLINE, or give a local folder"
+        )
+    return UserError(f"{argument}: got {name!r}: {first_line(error)}; {remedy}")
+
+
+def expanded(name: str) -> str:
+    """Return a name, ``~`` expanded if it is a folder below it."""
+    return str(Path(name).expanduser()) if name.startswith("~") else name
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    text: Any = str(error).strip() or type(error).__name__
+    return str(text.splitlines()[0]).rstrip(".:")

@@ -1,0 +1,1 @@
+"""Keep a run on the Hugging Face Hub."""

@@ -1,0 +1,91 @@
+"""Push a folder to the Hub by hand.
+
+python -m emoji_gpt2.hub push checkpoints/quickstart --repo_id USER/NAME [--revision BRANCH]
+
+Prints the repository's address and exits with 0, or one line on standard error and 2.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.files import LAST, MODEL
+from emoji_gpt2.hub.client import (
+    REQUEST_TIMEOUT_S,
+    check_access,
+    commit_files,
+    files_of,
+    reason,
+    request_timeouts,
+    with_retries,
+)
+
+log = logging.getLogger(__name__)
+
+
+def push(
+    folder: Path, repo_id: str, revision: str | None = None, private: bool | None = None
+) -> str:
+    """Push a Transformers folder, or a run's folder: its model/ and last.ckpt.
+
+    The files are read where they lie; a run that writes them must have ended.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        UserError: the folder is neither, the repository cannot be written, or the push failed.
+    """
+    model = folder / MODEL if (folder / MODEL / "config.json").is_file() else folder
+    if not (model / "config.json").is_file() and not (folder / LAST).is_file():
+        raise UserError(
+            f"DIR: got {str(folder)!r}, wanted a Transformers folder or that of a run, with "
+            f"{MODEL}/ or {LAST}; give another"
+        )
+    repo_id = check_access(repo_id, private, revision, "--repo_id")
+    files = files_of(model) if (model / "config.json").is_file() else {}
+    if (folder / LAST).is_file():
+        files[LAST] = folder / LAST
+    try:
+        with request_timeouts(REQUEST_TIMEOUT_S):
+            address, note = with_retries(lambda: commit_files(files, repo_id, revision))
+    except Exception as error:  # noqa: BLE001 - one line for all of them
+        raise UserError(
+            f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
+        ) from None
+    if note:
+        log.warning(note)
+    return address
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``push``; a user's mistake is one line on standard error and exit status 2."""
+    parser = _Parser(
+        prog="python -m emoji_gpt2.hub",
+        description="Push to the Hugging Face Hub.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    command = commands.add_parser("push", help="push a folder in one commit", allow_abbrev=False)
+    command.add_argument("folder", metavar="DIR", type=Path, help="Transformers or run folder")
+    command.add_argument("--repo_id", required=True, metavar="USER/NAME", help="made if missing")
+    command.add_argument("--revision", help="branch, made if missing (default: main)")
+    command.add_argument("--private", action="store_true", default=None, help="if it is made")
+    given = parser.parse_args(words)
+    try:
+        address = push(given.folder.expanduser(), given.repo_id, given.revision, given.private)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(address)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        print(f"error: {message} (--help lists all)", file=sys.stderr)
+        raise SystemExit(2)

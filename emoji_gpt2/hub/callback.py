@@ -1,0 +1,296 @@
+"""Keep a run on the Hugging Face Hub while it trains, or push a finished one by hand.
+
+    Trainer(callbacks=[..., PushToHub("user/emoji", strategy="checkpoint")])
+    python -m emoji_gpt2.fit --config configs/quickstart.yaml --hub.repo_id user/emoji
+    python -m emoji_gpt2.hub push checkpoints/quickstart --repo_id user/emoji
+
+At the root of the repository is the Transformers folder, so that ``pipeline`` finds it, and beside
+it the checkpoints. How pushes run in the background is in ``uploader.py``.
+"""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.files import MODEL
+from emoji_gpt2.hub.client import check_access, commit_files, files_of
+from emoji_gpt2.hub.snapshots import (
+    checkpoints_to_push,
+    saves,
+    stamp,
+    take_checkpoint,
+    write_best,
+    write_current,
+    write_first,
+)
+from emoji_gpt2.hub.uploader import Snapshot, Stamp, Uploader
+from emoji_gpt2.model.module import EmojiGPT2
+
+ASIDE = ".push-"
+"""How the folder of snapshots begins, in the run's folder."""
+FIRST = f"first/{MODEL}"
+STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
+log = logging.getLogger(__name__)
+
+
+class PushToHub(Callback):
+    """Push the run to a Hub repository while it trains; training neither waits for it nor dies.
+
+    What was saved since the last batch is noticed when the next one starts, and pushed once: then
+    all callbacks have saved what they save after a step or an epoch, wherever this one is listed.
+    The best weights go there at the end, when all callbacks are done, from ``model/`` if the run
+    exports one. So it need not be a ``Checkpoint``, beside which Lightning adds no ModelCheckpoint
+    of its own.
+
+    Args:
+        repo_id: USER/NAME of the repository, which is made if it is not there; null pushes nothing.
+        strategy: end pushes the best weights when training is done; every_save also the current
+            weights whenever a checkpoint is saved; checkpoint also last.ckpt, from which training
+            goes on; all_checkpoints also every other checkpoint that is kept.
+        private: Whether a repository that is made is private; null is the account's default.
+        revision: A branch to push to, which is made if it is not there; null is main.
+        tag: Put on the last push, the best weights.
+        min_interval: Seconds between two pushes; the Hub takes 128 an hour.
+        strict: Stop training when a push has failed for good.
+        request_timeout: Seconds without an answer after which a request is tried again.
+        exit_wait: Seconds that a run which is stopped or fails waits for its last push.
+        card_examples: Whether the model card, also that in the run's folder, shows validation
+            texts as they are, with what the model answers.
+
+    Attributes:
+        output_dir: The run's own folder, whose ``model/`` is pushed at the end if there is one;
+            None where the run has none, as in a Trainer of one's own.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        repo_id: str | None = None,
+        strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save",
+        private: bool | None = None,
+        revision: str | None = None,
+        tag: str | None = None,
+        min_interval: float = 30.0,
+        strict: bool = False,
+        request_timeout: float = 60.0,
+        exit_wait: float = 60.0,
+        card_examples: bool = False,
+    ) -> None:
+        check("--hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
+        check("--hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
+        check("--hub.request_timeout", request_timeout, fine=request_timeout > 0, wanted="above 0")
+        check("--hub.exit_wait", exit_wait, fine=exit_wait >= 0, wanted="0 or more")
+        self.repo_id = repo_id
+        self.strategy = strategy
+        self.private = private
+        self.revision = revision
+        self.tag = tag
+        self.min_interval = min_interval
+        self.strict = strict
+        self.request_timeout = request_timeout
+        self.exit_wait = exit_wait
+        self.card_examples = card_examples
+        self.output_dir: Path | None = None
+        self._checked = False
+        self._uploader: Uploader | None = None
+        self._aside = Path()
+        self._numbers = count()
+        self._failed = False
+        self._said_that_readme_stays = False
+        self._writes = 0
+        self._seen: Any = None
+
+    def preflight(self, argument: str = "--hub.repo_id") -> None:
+        """Make sure, once, that the repository can be written.
+
+        Raises:
+            UserError: it cannot; one line says why.
+        """
+        if self.repo_id is not None and not self._checked:
+            self.repo_id = check_access(
+                self.repo_id, self.private, self.revision, argument, self.request_timeout
+            )
+            self._checked = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make sure of the repository on rank 0, before anything is trained; all raise or none."""
+        if self.repo_id is None or stage != "fit" or _is_dev_run(trainer):
+            return
+        if not isinstance(pl_module, EmojiGPT2):
+            kind = type(pl_module).__name__
+            raise UserError(f"PushToHub: got a {kind}, wanted an EmojiGPT2; leave PushToHub out")
+        line = None
+        if trainer.is_global_zero:
+            try:
+                self.preflight()
+            except UserError as error:
+                line = str(error)
+        line = trainer.strategy.broadcast(line)
+        if line is not None:
+            raise UserError(line)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the thread that pushes; what is saved by now was saved by an earlier run."""
+        self._seen = (self._writes, saves(trainer))
+        if self.repo_id is None or _is_dev_run(trainer) or not trainer.is_global_zero:
+            return
+        home = self._home(trainer)
+        for left in home.glob(f"{ASIDE}*") if self.output_dir else ():  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        home.mkdir(parents=True, exist_ok=True)
+        self._aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=home))
+        self._uploader = Uploader(self._send, self.min_interval, self.request_timeout)
+        if self.strategy != "end" and isinstance(pl_module, EmojiGPT2):
+            with contextlib.suppress(Exception):  # the first snapshot tries again, and reports
+                write_first(pl_module, self._aside / FIRST)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notice that a checkpoint is about to be written, by whomever."""
+        self._writes += 1
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Push what was saved since the last batch.
+
+        Raises:
+            UserError: a push has failed and ``strict`` is set; on all ranks.
+        """
+        if self.strict and self.repo_id is not None and not _is_dev_run(trainer):
+            mine = bool(self._uploader and self._uploader.failures)
+            self._failed = trainer.strategy.reduce_boolean_decision(mine, all=False)
+            if self._failed:
+                raise UserError(self._strict_line())
+        self._push_if_saved(trainer, pl_module)
+
+    def _push_if_saved(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Push if a checkpoint was saved.
+
+        Lightning has no hook for "saved". ``on_save_checkpoint`` comes before the writing, and not
+        for weights alone, which ``saves`` notices: so both are looked at when all is written.
+        """
+        seen, self._seen = self._seen, (self._writes, saves(trainer))
+        if seen != self._seen and self._uploader is not None and self.strategy != "end":
+            self._submit(trainer, pl_module, final=False)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Push what was saved, waiting ``exit_wait`` seconds at most."""
+        if self._uploader is not None:
+            self._push_if_saved(trainer, pl_module)
+            self._finish(trainer, self.exit_wait)
+        together = isinstance(exception, SystemExit) or self._failed
+        if self.repo_id is not None and together and trainer.world_size > 1:
+            # All ranks stop for the same reason. Were others gone, Lightning would kill rank 0.
+            trainer.strategy.barrier()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Push the best weights and wait for it; then report.
+
+        Raises:
+            UserError: a push has failed and ``strict`` is set.
+        """
+        if self._uploader is None or stage != "fit":
+            return
+        self._submit(trainer, pl_module, final=True)
+        failures = self._finish(trainer, None)
+        if failures and self.strict:
+            raise UserError(self._strict_line(failures[-1]))
+
+    def _strict_line(self, failure: str = "the log says why") -> str:
+        return (
+            f"--hub.strict: a push to {self.repo_id} failed ({failure}), wanted none to fail; "
+            "go on with --ckpt_path last, or without --hub.strict"
+        )
+
+    def _submit(self, trainer: Trainer, pl_module: LightningModule, *, final: bool) -> None:
+        """Take a snapshot and let it wait; one that cannot be taken is a failed push."""
+        assert self._uploader is not None
+        assert isinstance(pl_module, EmojiGPT2)
+        title = f"{'Best weights' if final else 'Weights'} after step {trainer.global_step}"
+        parent = self._aside / f"{'best-' * final}{next(self._numbers)}"
+        folder = parent / MODEL
+        try:
+            if final:
+                write_best(trainer, pl_module, folder, self._exported())
+            else:
+                write_current(pl_module, folder, self._aside / FIRST)
+            stamps = self._copy_checkpoints(trainer, folder)
+        except Exception as error:  # noqa: BLE001 - a full disk must not end the training
+            shutil.rmtree(parent, ignore_errors=True)
+            self._uploader.fail(title, error)
+            return
+        keep = final and self._exported() is None
+        self._uploader.submit(Snapshot(folder, title, self.tag if final else None, stamps, keep))
+
+    def _copy_checkpoints(self, trainer: Trainer, folder: Path) -> dict[str, Stamp]:
+        """Copy the checkpoints that were not pushed yet as they are; return their stamps."""
+        assert self._uploader is not None
+        wanted = checkpoints_to_push(trainer, self.strategy)
+        stamps = {name: stamp(path) for name, path in wanted.items()}
+        delivered = self._uploader.delivered
+        new = {name: now for name, now in stamps.items() if delivered.get(name) != now}
+        for name in new:
+            take_checkpoint(wanted[name], folder / name, trainer)
+        return new
+
+    def _send(self, snapshot: Snapshot) -> None:
+        assert self.repo_id is not None
+        files = files_of(snapshot.folder)
+        pushed = commit_files(files, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        if pushed.note and not self._said_that_readme_stays:
+            self._said_that_readme_stays = True
+            log.warning(pushed.note)
+
+    def _finish(self, trainer: Trainer, at_most: float | None) -> list[str]:
+        """Wait for the pushes, report, and return the failures."""
+        uploader, self._uploader = self._uploader, None
+        assert uploader is not None
+        kept = None
+        try:
+            uploader.close(at_most)
+            kept = next(self._aside.glob(f"best-*/{MODEL}"), None) if uploader.failures else None
+        finally:
+            if not kept:
+                shutil.rmtree(self._aside, ignore_errors=True)
+        rank_zero_info(f"Pushes to the Hub repository {self.repo_id}: {uploader.pushed} went well.")
+        if uploader.failures:
+            failed = "\n".join(f"  {failure}" for failure in uploader.failures)
+            by_hand = self._command(kept or self._to_push_by_hand(trainer))
+            log.warning("%d failed:\n%s\nPush by hand: %s", len(uploader.failures), failed, by_hand)
+        return uploader.failures
+
+    def _to_push_by_hand(self, trainer: Trainer) -> Path:
+        model, home = self._exported(), self._home(trainer)
+        with_checkpoint = self.strategy in ("checkpoint", "all_checkpoints") or model is None
+        return home if with_checkpoint or model is None else model
+
+    def _home(self, trainer: Trainer) -> Path:
+        """Return the folder that the run writes into."""
+        return self.output_dir or Path(trainer.default_root_dir)
+
+    def _exported(self) -> Path | None:
+        """Return the run's exported Transformers folder, if it has one."""
+        folder = self.output_dir / MODEL if self.output_dir else None
+        return folder if folder and folder.is_dir() else None
+
+    def _command(self, folder: Path) -> str:
+        branch = f" --revision {self.revision}" if self.revision else ""
+        return f"python -m emoji_gpt2.hub push {folder} --repo_id {self.repo_id}{branch}"
+
+
+def _is_dev_run(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))

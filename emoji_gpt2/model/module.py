@@ -1,0 +1,481 @@
+"""The Lightning module: GPT-2 that answers a text with emoji, trained on the emoji alone.
+
+    model = EmojiGPT2(pretrained="gpt2")                             # or a folder
+    model = EmojiGPT2(config={"n_layer": 4, "n_embd": 256, "n_head": 4})   # from scratch
+    Trainer(max_epochs=3).fit(model, datamodule=EmojiDataModule("emoji_df.csv"))
+
+The network is there as soon as the module is, its behaviour is in its attributes, and its state
+says what it is: a subclass may have arguments, layers, hooks and steps of its own.
+
+Shapes: B rows, T tokens, D width, N supervised positions, V candidates: end of text, then all
+emoji in table order.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from typing_extensions import Self
+
+from emoji_gpt2.batch import Batch, rank_and_world_size
+from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.gpt2_files import load_gpt2_tokenizer, new_gpt2_config, with_dropout
+from emoji_gpt2.model.dropout import use_fast_dropout
+from emoji_gpt2.model.embeddings import add_embeddings, start_as_bag_of_words
+from emoji_gpt2.model.lora import adapt, check_options
+from emoji_gpt2.model.loss import (
+    candidate_logits,
+    masked_cross_entropy,
+    share_of_step,
+    soft_cross_entropy,
+)
+from emoji_gpt2.model.metrics import EvaluationMetrics, best_answer_rank
+from emoji_gpt2.model.optim import WarmupCosine, decay_groups, unscale_before_clipping
+from emoji_gpt2.model.packing import attend_by_rows, pack
+from emoji_gpt2.model.pretrained import (
+    EXTRA_STATE,
+    Stored,
+    load_gpt2_weights,
+    local_checkpoint,
+    network_of,
+    read_checkpoint,
+    stored_in,
+)
+from emoji_gpt2.tokenizer import (
+    add_emoji_tokens,
+    candidate_tokens,
+    fingerprint,
+    tokenizer_from_json,
+    tokenizer_to_json,
+)
+
+BAR = ("loss", "hit_at_1")
+"""What of an evaluation the progress bar shows."""
+ARCHITECTURE = frozenset(("pretrained", "config", "freeze_layers", "lora_rank", "lora_alpha"))
+"""What of the arguments a checkpoint decides."""
+COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts into the names of a network's weights."""
+_loading: ContextVar[Stored | None] = ContextVar("the network of the checkpoint being loaded")
+
+
+class EmojiGPT2(LightningModule):
+    """GPT-2 with one token per emoji, trained by cross-entropy on the emoji of each row.
+
+    ``self.model`` is a ``GPT2LMHeadModel`` and ``self.tokenizer`` its tokenizer; both travel in the
+    module's state. ``self.base_model`` is what the first run of these weights began with.
+
+    Args:
+        pretrained: Hub id (gpt2, distilgpt2, user/repo) or folder of a GPT-2 to start from. None
+            starts from scratch with ``config``.
+        config: GPT2Config fields of a model from scratch, such as n_layer, n_embd and n_head, or a
+            GPT2Config; not used with ``pretrained``.
+        dropout: Probability from 0 to below 1 for all three of GPT-2's dropouts; None keeps the
+            configuration's.
+        learning_rate: AdamW's highest learning rate, reached after the warm-up.
+        weight_decay: AdamW's weight decay, on matrices only.
+        warmup_steps: Optimizer steps over which the learning rate rises linearly, before it falls
+            to 0 along a cosine until the end of training.
+        freeze_layers: Keep so many of GPT-2's blocks, from the first, as they are; embeddings are
+            always trained, for those of emoji are new.
+        lora_rank: Train LoRA of this rank on attention's projections, and the token embeddings, and
+            nothing else; 0 trains all. It needs peft (``pip install emoji_gpt2[lora]``); what is
+            exported has it merged.
+        lora_alpha: Times 1 / ``lora_rank``, the scale of what LoRA adds; None is twice the rank.
+
+    Raises:
+        UserError: an argument is out of range or a field unknown; one line says which.
+    """
+
+    candidate_ids: Tensor
+    candidate_index: Tensor
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        dropout: float | None = None,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 20,
+        freeze_layers: int = 0,
+        lora_rank: int = 0,
+        lora_alpha: int | None = None,
+    ) -> None:
+        super().__init__()
+        check("--model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
+        check("--model.weight_decay", weight_decay, fine=weight_decay >= 0, wanted="0 or more")
+        check(
+            "--model.warmup_steps",
+            warmup_steps,
+            fine=warmup_steps >= 0,
+            wanted="0 or more optimizer steps",
+        )
+        check(
+            "--model.dropout",
+            dropout,
+            fine=dropout is None or 0 <= dropout < 1,
+            wanted="0 to below 1, or null",
+        )
+        check_options(freeze_layers, lora_rank, lora_alpha)
+        if isinstance(config, GPT2Config):
+            config = config.to_diff_dict()
+        self.save_hyperparameters()
+        for name, value in self.hparams.items():  # a subclass's too: JSON values only
+            if isinstance(value, GPT2Config):
+                self.hparams[name] = value.to_diff_dict()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self._step_loss: Tensor | float = 0.0
+        stored = _loading.get(None)
+        if stored is None:
+            self._adapters = (freeze_layers, lora_rank, lora_alpha)
+            self.base_model = pretrained
+            self.model, tokenizer = _new_network(pretrained, config or {}, dropout)
+            adapt(self.model, *self._adapters)
+        else:
+            self._adapters = stored.adapters
+            self.base_model = stored.base_model
+            self.model = network_of(stored, dropout)
+            tokenizer = tokenizer_from_json(stored.tokenizer)
+        use_fast_dropout(self.model)
+        attend_by_rows(self.model)
+        self._adopt(tokenizer)
+        n_emoji = len(self.candidate_ids) - 1
+        self.val_metrics = EvaluationMetrics(n_emoji)
+        self.test_metrics = EvaluationMetrics(n_emoji)
+        self.further_metrics = nn.ModuleDict()
+        self.register_state_dict_post_hook(_plain_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_names_of_module)  # type: ignore[no-untyped-call]
+
+    def _adopt(self, tokenizer: GPT2Tokenizer) -> None:
+        """Take a tokenizer, and what follows from it."""
+        self.tokenizer = tokenizer
+        self._fingerprint = fingerprint(tokenizer)
+        self.model.config.bos_token_id = self.model.config.eos_token_id = tokenizer.eos_token_id
+        device = self.model.device
+        candidates = torch.tensor(candidate_tokens(tokenizer), device=device)
+        size = max(self.model.config.vocab_size, len(tokenizer))
+        index = torch.full((size,), -1, device=device)
+        index[candidates] = torch.arange(len(candidates), device=device)
+        self.register_buffer("candidate_ids", candidates, persistent=False)
+        self.register_buffer("candidate_index", index, persistent=False)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # Lightning's own decorator hides it
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,  # noqa: ARG003 - nothing is unpickled, whatever it is
+        **kwargs: Any,
+    ) -> Self:
+        """Return the module of a checkpoint; its network and tokenizer are the checkpoint's.
+
+        Args:
+            checkpoint_path: A file, or an https:// or hf://USER/NAME/FILE address, which is fetched
+                once to a local file.
+            map_location: As of ``torch.load``.
+            hparams_file: As Lightning's.
+            strict: Whether the names of weights must be those of the module; None is
+                ``strict_loading``.
+            weights_only: Always true.
+            kwargs: Hyper-parameters to change.
+
+        Raises:
+            UserError: it is not there, truncated, or not a checkpoint of ``EmojiGPT2``.
+        """
+        for name in ARCHITECTURE & kwargs.keys():
+            wanted = "none: the checkpoint decides"
+            check(
+                f"load_from_checkpoint: {name}", kwargs[name], fine=not kwargs[name], wanted=wanted
+            )
+        path = local_checkpoint(str(checkpoint_path))
+        with building_network_of(read_checkpoint(path)):
+            return super().load_from_checkpoint(
+                path, map_location, hparams_file, strict, weights_only=True, **kwargs
+            )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what makes the weights a model: configuration and tokenizer, as JSON values."""
+        config = self.model.config.to_diff_dict()
+        tokenizer = tokenizer_to_json(self.tokenizer)
+        return Stored(config, tokenizer, self.base_model, self._adapters)._asdict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the tokenizer of loaded weights."""
+        if not state:  # weights alone
+            return
+        stored = Stored(**state)
+        self.base_model = stored.base_model
+        if stored.tokenizer != tokenizer_to_json(self.tokenizer):
+            self._adopt(tokenizer_from_json(stored.tokenizer))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let checkpoints of version 0.1, which had no state of the module, bring theirs."""
+        checkpoint["state_dict"].setdefault(EXTRA_STATE, stored_in(checkpoint)._asdict())
+
+    def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
+        """Return the scores of all candidates at the given positions, ``[N, V]``.
+
+        They are in float32, in a model of float64 in float64.
+
+        Args:
+            ids_BT: Token ids, padded on the right with anything: a causal model does not see it.
+            positions_N: Indices into the flattened ``[B * T]``.
+        """
+        n_positions = self.model.config.n_positions
+        if ids_BT.shape[1] > n_positions:
+            raise UserError(
+                f"--data.max_length: got a row of {ids_BT.shape[1] + 1} tokens, wanted at most "
+                f"{n_positions + 1}, since the model's n_positions is {n_positions}; lower it"
+            )
+        ids_BT, positions_N, options = pack(self.model, ids_BT, positions_N)
+        # One look-up for the text and for the tied output rows: a second one would have a gradient
+        # of its own, as large as the whole embedding.
+        ids = torch.cat([ids_BT.flatten(), self.candidate_ids])
+        rows = self.model.transformer.wte(ids)
+        embedded_BTD = rows[: ids_BT.numel()].view(*ids_BT.shape, rows.shape[1])
+        hidden_BTD = self.model.transformer(inputs_embeds=embedded_BTD, **options).last_hidden_state
+        hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
+        return candidate_logits(hidden_ND, rows[ids_BT.numel() :])
+
+    def loss(self, logits_NV: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        """Return the training loss, summed, and the count that it is a sum over.
+
+        It is cross-entropy, against several right answers where the batch has soft targets, whose
+        own entropy it cannot fall below.
+
+        Override it to train on another loss; the mean over an optimizer step, all micro-batches
+        and ranks is taken elsewhere. Validation always measures cross-entropy.
+
+        Args:
+            logits_NV: The scores of all candidates at the supervised positions.
+            batch: What they are of.
+        """
+        return soft_cross_entropy(
+            logits_NV,
+            self.candidate_index[batch.labels_N],
+            self.candidate_index[batch.soft_tokens_M],
+            batch.soft_shares_M,
+            batch.soft_places_M,
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the micro-batch's part of the mean loss over the whole optimizer step.
+
+        The trainer divides it by the micro-batches of a step, and DDP averages over ranks: that
+        gives the mean over all supervised tokens of the step (``share_of_step``).
+        """
+        self._check(batch)
+        found = self.loss(self(batch.ids_BT, batch.positions_N), batch)
+        if not isinstance(found, tuple):
+            raise TypeError(f"loss: got {type(found).__name__}, wanted a sum and its count")
+        nats, count = found
+        loss = share_of_step(nats, count, batch, rank_and_world_size()[1])
+        if self._trainer is not None:
+            self._log_step(loss.detach(), batch_idx)
+        return loss
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # Lightning's log cannot be traced
+    def _log_step(self, loss: Tensor, batch_idx: int) -> None:
+        """Log the mean over an optimizer step, when its last micro-batch is there."""
+        window = self.trainer.accumulate_grad_batches
+        before = self._step_loss if batch_idx % window else 0.0
+        self._step_loss = before + loss / window
+        if (batch_idx + 1) % window == 0 or self.trainer.is_last_batch:
+            self.log("train/loss", self._step_loss, prog_bar=True, sync_dist=True)
+
+    def _check(self, batch: Batch) -> None:
+        if batch.tokenizer not in (None, self._fingerprint):
+            raise UserError(
+                "EmojiDataModule(tokenizer=...): got another tokenizer than the model's, wanted "
+                f"that of {self.base_model!r}; give the model's pretrained as tokenizer"
+            )
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        """Step, and free the gradients: Lightning keeps them until after the next forward pass."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``.
+
+        Of several loaders, ``/dataloader_idx_0`` and so on is added to the names, as ever.
+        """
+        self._evaluate(batch, "val", dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count the batch in ``test/loss``, ``test/hit_at_1`` and so on, as validation does."""
+        self._evaluate(batch, "test", dataloader_idx)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _evaluate(self, batch: Batch, stage: str, dataloader_idx: int) -> None:
+        self._check(batch)
+        logits_NV = self(batch.ids_BT, batch.positions_N)
+        nats, tokens = masked_cross_entropy(logits_NV, self.candidate_index[batch.labels_N])
+        ranked_B = batch.answers_BK[:, 0] >= 0
+        first = torch.searchsorted(batch.positions_N, batch.first_B[ranked_B])
+        answers_BK = batch.answers_BK[ranked_B]
+        indices_BK = torch.where(answers_BK < 0, 0, self.candidate_index[answers_BK]) - 1
+        ranks_B = best_answer_rank(logits_NV[first, 1:], indices_BK)
+        attribute, metrics = self._metrics(stage, dataloader_idx)
+        metrics.update(nats, tokens, ranks_B)
+        if self._trainer is None:
+            return  # the caller computes what it wants of the metrics
+        for name, metric in metrics.named().items():
+            bar, attribute_of = name in BAR, f"{attribute}.{name}"
+            self.log(f"{stage}/{name}", metric, prog_bar=bar, metric_attribute=attribute_of)
+
+    def _metrics(self, stage: str, dataloader_idx: int) -> tuple[str, EvaluationMetrics]:
+        """Return the metrics of one loader, and the name of the attribute that holds them."""
+        if dataloader_idx == 0:
+            metrics = self.val_metrics if stage == "val" else self.test_metrics
+            return f"{stage}_metrics", metrics
+        name = f"{stage}_{dataloader_idx}"
+        if name not in self.further_metrics:
+            made = EvaluationMetrics(len(self.candidate_ids) - 1)
+            self.further_metrics[name] = made.to(self.device)
+        further = self.further_metrics[name]
+        assert isinstance(further, EvaluationMetrics)
+        return f"further_metrics.{name}", further
+
+    def predict_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0, top_k: int = 5
+    ) -> tuple[Tensor, Tensor]:
+        """Return each text's best emoji: token ids and probabilities, both ``[B, top_k]``.
+
+        The probabilities are over all emoji.
+        """
+        self._check(batch)
+        logits_BV = self(batch.ids_BT, batch.first_B)[:, 1:]
+        best = logits_BV.softmax(1).topk(top_k)
+        return self.candidate_ids[1:][best.indices], best.values
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW with decay groups, warm-up and cosine.
+
+        ``--optimizer`` and ``--lr_scheduler`` on the command line replace them.
+        """
+        optimizer = self.new_optimizer()
+        schedule = WarmupCosine(optimizer, self.learning_rate, self.warmup_steps, self._total_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def new_optimizer(self) -> Optimizer:
+        """Return AdamW of all of the module's parameters, with weight decay on matrices only."""
+        groups = decay_groups(self, self.weight_decay)
+        optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
+        unscale_before_clipping(optimizer)
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Let our schedule lead to ``learning_rate``: the one asked for, or that of a finder.
+
+        Lightning has restored the checkpoint's rate by now, or set the finder's without warm-up.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, WarmupCosine):
+                config.scheduler.lead_to(self.learning_rate)
+        for scheduler in self._accumulation_schedulers():
+            # Lightning 2.6 does not ask it in an epoch that is gone on with.
+            window = scheduler.get_accumulate_grad_batches(self.trainer.current_epoch)
+            self.trainer.accumulate_grad_batches = window
+        loaders: Any = self.trainer.train_dataloader
+        for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
+            if hasattr(loader, "trainer"):  # our own, which were made without one
+                loader.trainer = self.trainer
+
+    def _accumulation_schedulers(self) -> list[GradientAccumulationScheduler]:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [one for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
+
+    def _total_steps(self) -> int | None:
+        """Return the optimizer steps of the whole run; None if it has no planned end.
+
+        ``trainer.estimated_stepping_batches`` would say so too, but asking for it before the data
+        loader has its state back makes Lightning lose that state (Lightning#20550).
+        """
+        trainer = self._trainer
+        if trainer is None:
+            return None
+        ends = [trainer.max_steps] if trainer.max_steps > 0 else []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            windows = [trainer.accumulate_grad_batches] * trainer.max_epochs
+            for scheduler in self._accumulation_schedulers():
+                epochs = range(trainer.max_epochs)
+                windows = [scheduler.get_accumulate_grad_batches(epoch) for epoch in epochs]
+            ends.append(sum(math.ceil(trainer.num_training_batches / w) for w in windows))
+        return min(ends, default=None)
+
+
+def _new_network(
+    pretrained: str | None, config: dict[str, Any], dropout: float | None
+) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+    """Return a GPT-2 with emoji tokens and its tokenizer, from pretrained weights or scratch."""
+    tokenizer = load_gpt2_tokenizer(pretrained)
+    n_tokens = len(tokenizer)
+    tokenizer, new_tokens = add_emoji_tokens(tokenizer)
+    if pretrained:
+        model = load_gpt2_weights(pretrained, dropout)
+    else:
+        size = config.get("vocab_size")
+        fine = size in (None, n_tokens, len(tokenizer))
+        check("--model.config.vocab_size", size, fine=fine, wanted="none: the tokenizer decides")
+        model = GPT2LMHeadModel(with_dropout(new_gpt2_config(config), dropout))
+    add_embeddings(model, tokenizer, new_tokens)
+    if not pretrained:
+        start_as_bag_of_words(model)
+    return model, tokenizer
+
+
+@contextmanager
+def building_network_of(checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Let modules that are made meanwhile have a checkpoint's network, whatever their arguments.
+
+    A subclass may compute what it hands to ``EmojiGPT2.__init__``, and what the run began with need
+    not be there any more.
+    """
+    token = _loading.set(stored_in(checkpoint))
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def _plain_names(
+    _module: nn.Module, state_dict: dict[str, Any], prefix: str, _metadata: dict[str, Any]
+) -> None:
+    """Name the weights of a compiled network as those of the network itself."""
+    compiled = f"{prefix}model.{COMPILED}"
+    for name in [name for name in state_dict if name.startswith(compiled)]:
+        state_dict[f"{prefix}model.{name.removeprefix(compiled)}"] = state_dict.pop(name)
+
+
+def _names_of_module(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Name the weights as the module does, and do without state that weights alone lack."""
+    state_dict.setdefault(prefix + EXTRA_STATE, {})
+    if hasattr(module.model, COMPILED.rstrip(".")):
+        plain = f"{prefix}model."
+        for name in [name for name in state_dict if name.startswith(plain)]:
+            state_dict[f"{plain}{COMPILED}{name.removeprefix(plain)}"] = state_dict.pop(name)

@@ -1,0 +1,154 @@
+"""Load GPT-2's weights from a folder or the Hub, and networks from checkpoints.
+
+Weights load as float32 whatever they were saved in: precision is the Trainer's business.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import GPT2LMHeadModel, GPT2Tokenizer
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.files import checkpoint_from_hub, default_cache_dir, local_copy
+from emoji_gpt2.gpt2_files import (
+    ARGUMENT,
+    LOADING_ERRORS,
+    expanded,
+    first_line,
+    load_gpt2_config,
+    new_gpt2_config,
+    unloadable,
+    with_dropout,
+)
+from emoji_gpt2.model.lora import adapt
+from emoji_gpt2.tokenizer import tokenizer_from_json
+
+EXTRA_STATE = "_extra_state"
+"""Where ``nn.Module.state_dict`` keeps what ``get_extra_state`` returns."""
+
+
+def load_gpt2_weights(
+    name: str, dropout: float | None = None, argument: str = ARGUMENT
+) -> GPT2LMHeadModel:
+    """Return the GPT-2 called ``name`` in float32.
+
+    Raises:
+        UserError: it cannot be found, is not a GPT-2, or its weights are truncated or of other
+            shapes than its configuration says.
+    """
+    config = with_dropout(load_gpt2_config(name, argument), dropout)
+    try:
+        loaded: Any = GPT2LMHeadModel.from_pretrained(
+            expanded(name), config=config, dtype=torch.float32, output_loading_info=True
+        )
+        model: GPT2LMHeadModel = loaded[0].train()  # from_pretrained turns dropout off
+        report: dict[str, Any] = loaded[1]
+    except LOADING_ERRORS as error:
+        raise unloadable(name, error, argument) from error
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    if missing:
+        raise UserError(
+            f"{argument}: got {name!r}, whose weights lack {missing[0]} "
+            f"(and {len(missing) - 1} more), wanted a whole GPT-2; download or save it again"
+        )
+    return model
+
+
+def local_checkpoint(path: str, argument: str = "--ckpt_path") -> str:
+    """Return the local file of a checkpoint; an https:// or hf:// address is fetched once.
+
+    Raises:
+        UserError: the address does not give the file.
+    """
+    if path.startswith("hf://"):
+        return checkpoint_from_hub(path, argument)
+    if path.startswith(("http://", "https://")):
+        return str(local_copy(path, default_cache_dir(), argument))
+    return path
+
+
+def read_checkpoint(path: str | Path, argument: str = "--ckpt_path") -> dict[str, Any]:
+    """Return the content of a local checkpoint of ``EmojiGPT2``; nothing in it is executed.
+
+    Its tensors stay on disk until they are used.
+
+    Raises:
+        UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch.load raises whatever the bytes lead it to
+        raise UserError(
+            f"{argument}: got {str(path)!r}, wanted a whole checkpoint ({first_line(error)}); "
+            "it may be truncated: take another"
+        ) from error
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
+        raise UserError(f"{argument}: got {str(path)!r}, wanted a checkpoint of EmojiGPT2")
+    return content
+
+
+class Stored(NamedTuple):
+    """What a checkpoint says of its network, beside the weights: JSON values only.
+
+    Attributes:
+        config: The fields of GPT2Config that are not GPT-2 small's.
+        tokenizer: The tokenizer, by ``tokenizer_to_json``.
+        base_model: What the first run of these weights began with.
+        adapters: freeze_layers, lora_rank and lora_alpha.
+    """
+
+    config: dict[str, Any]
+    tokenizer: str
+    base_model: str | None
+    adapters: tuple[int, int, int | None]
+
+
+def stored_in(checkpoint: dict[str, Any]) -> Stored:
+    """Return what a checkpoint says of its network.
+
+    Raises:
+        UserError: nothing, so it is none of ``EmojiGPT2``.
+    """
+    state = checkpoint["state_dict"].get(EXTRA_STATE)
+    if state is not None:
+        return Stored(**state)
+    if "tokenizer" not in checkpoint:
+        raise UserError("--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2")
+    hparams = checkpoint["hyper_parameters"]  # as version 0.1 wrote it
+    adapters = (hparams.get(n) for n in ("freeze_layers", "lora_rank", "lora_alpha"))
+    freeze_layers, lora_rank, lora_alpha = adapters
+    return Stored(
+        hparams["config"],
+        checkpoint["tokenizer"],
+        checkpoint.get("base_model"),
+        (freeze_layers or 0, lora_rank or 0, lora_alpha),
+    )
+
+
+def network_of(stored: Stored, dropout: float | None = None) -> GPT2LMHeadModel:
+    """Return the network that a checkpoint describes, with other weights."""
+    model = GPT2LMHeadModel(with_dropout(new_gpt2_config(stored.config), dropout))
+    adapt(model, *stored.adapters)
+    return model
+
+
+def load_checkpoint_network(
+    path: str | Path, argument: str = "--ckpt_path"
+) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+    """Return the network and tokenizer of a checkpoint, whatever subclass of EmojiGPT2 wrote it.
+
+    Raises:
+        UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
+    """
+    checkpoint = read_checkpoint(path, argument)
+    stored = stored_in(checkpoint)
+    model = network_of(stored)
+    prefix = "model."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    model.load_state_dict(state)
+    return model, tokenizer_from_json(stored.tokenizer)

@@ -1,0 +1,227 @@
+"""Which checkpoints of a run are kept: the best, and the last, from which training goes on.
+
+Trainer(callbacks=[BestCheckpoint("out"), LastCheckpoint("out")])
+"""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from emoji_gpt2.errors import UserError, local_path
+from emoji_gpt2.files import LAST
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
+
+Mode = Literal["min", "max"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which keeps the newest instead of the best without validation.
+
+    Args:
+        dirpath: Folder of the checkpoints; None is the run's output_dir.
+        filename: Name of a checkpoint; {epoch}, {step} and metrics are filled in, with their names:
+            {val/mrr:.3f} becomes val_mrr=0.118.
+        monitor: The metric that says which is best: how high new texts' emoji are ranked, rather
+            than val/loss, which rises early while the ranking still gets better; null keeps the
+            newest.
+        verbose: Say what is saved.
+        save_top_k: How many of the best to keep; -1 keeps all, 0 none.
+        mode: min or max: which value of the metric is best; null is min for a loss and max for
+            hit@k, mrr, accuracy and F1.
+        save_weights_only: Leave out what resuming needs.
+        every_n_train_steps: Optimizer steps between two writings of last.ckpt. With monitor null
+            these are kept checkpoints too.
+        train_time_interval: Time between two writings of last.ckpt, likewise.
+        every_n_epochs: Epochs between two checkpoints.
+
+    Raises:
+        UserError: ``dirpath`` is an address, or ``monitor`` needs a ``mode``.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | None = None,
+        filename: str | None = "best-{epoch}-{step}",
+        monitor: str | None = "val/mrr",
+        verbose: bool = False,
+        save_top_k: int = 1,
+        mode: Mode | None = None,
+        save_weights_only: bool = False,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+    ) -> None:
+        # Lightning defers a step's save until the next validation if a metric is monitored, so
+        # steps and times are LastCheckpoint's business then.
+        by_step = monitor is None
+        super().__init__(
+            dirpath=local_path("--checkpoint.dirpath", dirpath) if dirpath else None,
+            filename=_with_names(filename or "{epoch}-{step}"),
+            monitor=monitor,
+            verbose=verbose,
+            save_top_k=save_top_k,
+            mode=_best(monitor, mode),
+            auto_insert_metric_name=False,
+            save_weights_only=save_weights_only,
+            every_n_train_steps=every_n_train_steps if by_step else None,
+            train_time_interval=train_time_interval if by_step else None,
+            every_n_epochs=every_n_epochs,
+            enable_version_counter=False,
+        )
+        self.last_every_n_train_steps = every_n_train_steps
+        self.last_train_time_interval = train_time_interval
+        self._state_key = super().state_key
+
+    @property
+    def state_key(self) -> str:
+        """The state's name in a checkpoint: of what was to be monitored, even if nothing is."""
+        return self._state_key
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Monitor nothing if nothing is validated."""
+        if str(self.monitor).startswith("val/") and not validates(trainer):
+            rank_zero_info(f"no validation rows: the newest checkpoint is kept, not {self.monitor}")
+            self.monitor = None
+        super().on_train_start(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best so far, unless it was lost with another disk: then start anew."""
+        if Path(state_dict["best_model_path"]).is_file():
+            super().load_state_dict(state_dict)
+
+
+def _best(monitor: str | None, mode: Mode | None) -> Mode:
+    """Return which value of a metric is best: as ``mode`` says, or else the metric's name."""
+    usual = _usual_mode(monitor or "mrr")
+    best = mode or usual
+    if best is None:
+        raise UserError(
+            f"--checkpoint.mode: got none with --checkpoint.monitor {monitor!r}, wanted min or "
+            "max; give the one that is better"
+        )
+    if monitor and usual not in (None, best):  # as a config.yaml of an earlier version may have it
+        rank_zero_info(f"the {best} of {monitor} is kept, as --checkpoint.mode says")
+    return best
+
+
+def _usual_mode(monitor: str) -> Mode | None:
+    name = monitor.rpartition("/")[2]
+    if "loss" in name:
+        return "min"
+    return "max" if re.search("(^|_)(hit|mrr|acc)|f1", name) else None
+
+
+def _with_names(filename: str) -> str:
+    """Put each value's name before it, as Lightning does, but without the folders of a "/"."""
+    return re.sub(
+        r"(?<!=)\{([^:}]+)", lambda found: f"{found[1].replace('/', '_')}={found[0]}", filename
+    )
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keep ``last.ckpt``, from which training goes on: at each epoch's end, and by steps or time.
+
+    Args:
+        dirpath: Where it is kept.
+        every_n_train_steps: Optimizer steps between two writings.
+        train_time_interval: Time between two writings.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename=Path(LAST).stem,
+            every_n_train_steps=every_n_train_steps,
+            train_time_interval=train_time_interval,
+            every_n_epochs=1
+            if every_n_train_steps is None and train_time_interval is None
+            else None,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let checkpoints be written atomically, unless the user has chosen how."""
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        super().setup(trainer, pl_module, stage)
+        self.last_model_path = str(Path(str(self.dirpath)) / LAST)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a run that goes on from an epoch's end begin with the next epoch.
+
+        So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
+        epoch a second time, and so counts one too many towards ``max_epochs``
+        (lightning/pytorch/loops/fit_loop.py, ``restarting``).
+        """
+        loop = trainer.fit_loop
+        if loop.restarted_on_epoch_end:
+            loop._restarting = False  # noqa: SLF001 - its setter would say True again
+            loop.epoch_loop.restarting = False
+            loop.reset()
+        super().on_train_start(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write by steps or time, but leave it until after a validation or the epoch's end."""
+        if is_between_steps(trainer):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write by steps or time what was left until now, but in the middle of an epoch only."""
+        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():  # noqa: SLF001
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave an epoch open that ``max_steps`` ended early: a longer run goes on within it."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        ended = epochs["current"]["processed"] == epochs["current"]["started"] > 0
+        if ended and not trainer.is_last_batch:
+            for count in epochs.values():
+                count["processed"] -= 1
+                count["completed"] = min(count["completed"], count["processed"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write each epoch's end, after its validation."""
+        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
+            self._save_checkpoint(trainer, self.last_model_path)
+
+    def _skip(self, trainer: Trainer) -> bool:
+        return bool(getattr(trainer, "fast_dev_run", False)) or trainer.sanity_checking
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the end of training, if the last step was not written."""
+        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
+            self._save_checkpoint(trainer, self.last_model_path)
+
+
+def validates(trainer: Trainer) -> bool:
+    """Return whether a fit validates; loaders not made yet, before a later epoch's, have rows."""
+    made = trainer.val_dataloaders is not None
+    return trainer.enable_validation and (not made or sum(trainer.num_val_batches) > 0)
+
+
+def is_between_steps(trainer: Trainer) -> bool:
+    """Return whether a batch ends an optimizer step, and neither validation nor epoch's end follow.
+
+    Only then does a run that goes on from here leave nothing out.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None  # noqa: SLF001
+    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
+    ends = trainer.is_last_batch or trainer.should_stop or loop.epoch_loop._is_training_done  # noqa: SLF001
+    return not (ends or validates or loop._should_accumulate())  # noqa: SLF001

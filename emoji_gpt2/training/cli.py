@@ -1,0 +1,333 @@
+"""The command line: LightningCLI with a folder per run, strict flags and one-line errors.
+
+    python -m emoji_gpt2.fit --config configs/quickstart.yaml --trainer.max_epochs 3
+    python -m emoji_gpt2 {fit,validate,test,predict} --help
+
+A model of your own, in a script that takes the same flags::
+
+    from emoji_gpt2.training.cli import main
+    main("fit", MyModel)
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.cli import (
+    LightningArgumentParser,
+    LightningCLI,
+    LRSchedulerTypeTuple,
+    instantiate_class,
+)
+from lightning.pytorch.utilities import rank_zero_info
+from torch.optim import Optimizer
+from transformers.utils.logging import disable_progress_bar
+
+from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.errors import UserError, check, local_path, printable_output
+from emoji_gpt2.files import CONFIG
+from emoji_gpt2.hub.callback import PushToHub
+from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2, building_network_of
+from emoji_gpt2.model.optim import unscale_before_clipping
+from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
+from emoji_gpt2.training.allocator import reuse_freed_memory
+from emoji_gpt2.training.checkpoints import BestCheckpoint
+from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
+from emoji_gpt2.training.metrics_csv import SaveRowCount
+from emoji_gpt2.training.processes import (
+    as_mistake,
+    end_other_processes,
+    first_of_node,
+    first_of_run,
+    print_error,
+)
+from emoji_gpt2.training.run_folder import (
+    FirstBatch,
+    claim,
+    default_loggers,
+    find_checkpoint,
+    requeued_checkpoint,
+    run_callbacks,
+)
+from emoji_gpt2.training.samples import WritePredictions
+
+DEFAULT_OUTPUT_DIR = "checkpoints/run"
+PREDICTIONS = "predictions.csv"
+OF_OWN_OPTIMIZER = ("learning_rate", "weight_decay", "warmup_steps")
+"""What of the model only its own optimizer and schedule follow."""
+
+
+class StrictParser(LightningArgumentParser):
+    """Lightning's parser that guesses no prefix and says an error in one line."""
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """Match no abbreviation: --trainer.max_epoch is a mistake, not max_epochs."""
+        return []
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with 2."""
+        line = " ".join(message.split())
+        print(f"error: {line} (--help lists all)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class EmojiCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` of EmojiGPT2 on an EmojiDataModule.
+
+    Args:
+        default_subcommand: What to do when the first argument names none.
+        model_class: EmojiGPT2 or a subclass, whose own arguments become --model.* flags.
+
+    Raises:
+        UserError: an option is wrong; one line says which.
+    """
+
+    def __init__(
+        self, default_subcommand: str | None = None, model_class: type[EmojiGPT2] = EmojiGPT2
+    ) -> None:
+        self._words = sys.argv[1:]
+        self._checkpoint: dict[str, Any] | None = None
+        if default_subcommand and (not self._words or self._words[0] not in super().subcommands()):
+            self._words = [default_subcommand, *self._words]
+        self._begun = FirstBatch()
+        with ExitStack() as self._held:
+            try:
+                super().__init__(
+                    model_class,
+                    EmojiDataModule,
+                    parser_class=StrictParser,
+                    save_config_callback=None,  # FirstBatch writes it
+                    seed_everything_default=0,
+                    trainer_defaults={"use_distributed_sampler": False},
+                    auto_configure_optimizers=False,
+                )
+            except Exception as error:
+                mistake = as_mistake(error, before_training=not self._begun.trained)
+                if mistake is None:
+                    raise
+                end_other_processes(getattr(self, "trainer", None))
+                if mistake is error:
+                    raise
+                raise mistake from error
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # theirs is static
+        """Return the subcommand that was given, or all: each one's parser takes 0.1 s to make."""
+        known = LightningCLI.subcommands()
+        given = self._words[0] if self._words else ""
+        return {given: known[given]} if given in known else known
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add --output_dir, --checkpoint.*, --hub.*, --optimizer and --lr_scheduler."""
+        parser.add_argument(
+            "--output_dir",
+            default=DEFAULT_OUTPUT_DIR,
+            type=str,
+            help="Folder for all that the run writes: config, metrics, checkpoints, model.",
+        )
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(PushToHub, "hub")
+        parser.add_optimizer_args((Optimizer,))
+        parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
+        if "model.pretrained" in parser.get_defaults():  # a subclass may have other arguments
+            parser.link_arguments("model.pretrained", "data.tokenizer")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line, with the default subcommand in front if it names none."""
+        self.config = parser.parse_args(self._words)
+
+    @property
+    def _options(self) -> Any:
+        return self.config[self.config.subcommand]
+
+    @property
+    def _folder(self) -> Path:
+        return local_path("--output_dir", self._options.output_dir)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the model of a checkpoint, and its hyper-parameters where no flag gives another."""
+        options = self._options
+        if not options.get("ckpt_path") and self.config.subcommand == "fit":
+            options.ckpt_path = requeued_checkpoint(self._folder)
+        if not options.get("ckpt_path"):
+            if self.config.subcommand != "fit" and not options.model.get("pretrained"):
+                raise UserError("--ckpt_path: got none, wanted a checkpoint file, last or best")
+            return
+        options.ckpt_path = local_checkpoint(find_checkpoint(self._folder, options.ckpt_path))
+        self._checkpoint = read_checkpoint(options.ckpt_path)
+        if self.config.subcommand == "fit" and "optimizer_states" not in self._checkpoint:
+            raise UserError(
+                f"--ckpt_path: got {options.ckpt_path!r}, which holds weights alone, wanted a "
+                "whole checkpoint to go on from; take last.ckpt"
+            )
+        for name, value in self._checkpoint["hyper_parameters"].items():
+            if name not in options.model:
+                continue
+            given = options.model[name]
+            if name not in ARCHITECTURE and self._is_flag(f"--model.{name}"):
+                if given != value:
+                    rank_zero_info(f"model.{name}: {given}, as the flag says ({value} was stored)")
+                continue
+            if given != value and name not in ARCHITECTURE:
+                rank_zero_info(f"model.{name}: {value}, from the checkpoint (a flag would win)")
+            options.model[name] = value
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer; a checkpoint decides what network the model has."""
+        with building_network_of(self._checkpoint) if self._checkpoint else nullcontext():
+            super().instantiate_classes()
+
+    def _dump_config(self) -> None:
+        """Dump what model and data module keep as hyper-parameters, and so nothing of the trainer.
+
+        An option of a callback that jsonargparse cannot dump, such as a Timer's, would end the run.
+        """
+        whole, self.config = self.config, self.config.clone()
+        self._options.trainer = self._parser(self.subcommand).get_defaults().trainer
+        super()._dump_config()
+        self.config = whole
+
+    def _is_flag(self, name: str) -> bool:
+        return any(
+            word == name or word.startswith((f"{name}=", f"{name}.")) for word in self._words
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Claim the output folder, once per node, before anything is written."""
+        options = self._options
+        if options.data.cache_dir:
+            local_path("--data.cache_dir", options.data.cache_dir)
+        if self.config.subcommand == "fit" and first_of_node():
+            _check_before_training(options)
+            ckpt_path = options.get("ckpt_path") or ""
+            ours = Path(ckpt_path).parent.resolve() == self._folder.resolve()
+            resuming = bool(ckpt_path) and ours
+            claimed = claim(self._folder, self._begun, resuming=resuming, lock=first_of_run())
+            self._held.enter_context(claimed)
+
+    def before_fit(self) -> None:
+        """Look for mistakes before other processes are started: a node says them once."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            reuse_freed_memory()
+        if first_of_node():
+            if not self._options.trainer.fast_dev_run:
+                self._get(self.config_init, "hub").preflight()
+            self.datamodule.prepare_data()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return a trainer whose loggers and callbacks write into the output folder."""
+        folder = self._folder
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        fitting = self.config.subcommand == "fit"
+        if config["default_root_dir"] is None:
+            config["default_root_dir"] = str(folder)
+        if config["barebones"]:
+            rank_zero_info("barebones: metrics, checkpoints, samples and model/ are not written")
+        elif config["logger"] in (None, True):
+            config["logger"] = default_loggers(folder) if fitting else False
+        callbacks = self._fit_callbacks(config) if fitting else []
+        if not fitting:
+            callbacks = [WritePredictions(folder / PREDICTIONS)]
+        return self._instantiate_trainer(config, callbacks)
+
+    def _fit_callbacks(self, config: dict[str, Any]) -> list[Callback]:
+        self._begun.write_config = self._config_writer()
+        hub = self._get(self.config_init, "hub")
+        hub.output_dir = self._folder
+        always: list[Callback] = [self._begun, hub]
+        if config["barebones"]:
+            return always
+        if config["enable_checkpointing"] is False:
+            return [CheckMonitors(), CheckOptimizer(), SaveRowCount(), *always]
+        return [*run_callbacks(self._folder, self._get(self.config_init, "checkpoint")), *always]
+
+    def _config_writer(self) -> Callable[[], Any] | None:
+        """Return what writes config.yaml, without ``ckpt_path``, so that it starts a new run."""
+        config = self._options.clone()
+        config.pop("ckpt_path", None)
+        try:
+            text = self._parser(self.subcommand).dump(config, skip_none=False)
+        except Exception as error:  # noqa: BLE001 - of whatever class an option's value is
+            reason = error.__cause__ or error  # jsonargparse wraps it in many lines
+            rank_zero_info(f"{CONFIG} cannot be written: {' '.join(str(reason).split())}")
+            return None
+        return partial((self._folder / CONFIG).write_text, text, encoding="utf-8")
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Let --optimizer and --lr_scheduler replace the model's, once it has parameters."""
+        optimizer = self._get(self.config_init, "optimizer")
+        scheduler = self._get(self.config_init, "lr_scheduler")
+        unused = [n for n in OF_OWN_OPTIMIZER if optimizer and self._is_flag(f"--model.{n}")]
+        if unused:
+            rank_zero_info(f"--optimizer has options of its own: --model.{unused[0]} is not used")
+        if optimizer or scheduler:
+            given = _given_optimizers(self.model, optimizer, scheduler)
+            setattr(self.model, "configure_optimizers", given)  # noqa: B010 - a method, for mypy
+
+
+def _check_before_training(options: Any) -> None:
+    """Refuse what Lightning would find in the middle of an epoch, or after what takes long."""
+    trainer = options.trainer
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = trainer[name]
+        fine = isinstance(value, float) or not isinstance(value, int) or value >= 1
+        check(f"--trainer.{name}", value, fine=fine, wanted="1 or more")
+
+
+def _given_optimizers(model: EmojiGPT2, optimizer: Any, scheduler: Any) -> Callable[[], Any]:
+    def configure_optimizers() -> Any:
+        made = _made("--optimizer", model.parameters(), optimizer) or model.new_optimizer()
+        unscale_before_clipping(made)
+        schedule = _made("--lr_scheduler", made, scheduler)
+        return LightningCLI.configure_optimizers(model, made, schedule)
+
+    return configure_optimizers
+
+
+def _made(argument: str, of: Any, init: Any) -> Any:
+    try:
+        return instantiate_class(of, init) if init else None
+    except (TypeError, ValueError) as error:  # such as a learning rate below 0
+        raise UserError(f"{argument}: {error}") from error
+
+
+def main(default_subcommand: str | None = None, model_class: type[EmojiGPT2] = EmojiGPT2) -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit status 2.
+
+    Args:
+        default_subcommand: What to do when the first argument names none.
+        model_class: EmojiGPT2 or a subclass, whose own arguments become --model.* flags.
+    """
+    printable_output()
+    logging.basicConfig(format="%(message)s")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("emoji_gpt2").setLevel(logging.INFO)
+    # The folder is claimed already, and nothing of another run is in it.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # validate, test and predict need no checkpoint callbacks.
+    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # A run may go on in another folder, or on another disk.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
+    # --data.val_fraction 0 is meant.
+    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
+    # A monitor that nobody logs is found before: this run ends before it validates.
+    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
+    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    try:
+        EmojiCLI(default_subcommand, model_class)
+    except UserError as error:
+        print_error(error)
+        raise SystemExit(2) from None
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes a 1 of Ctrl-C
+            raise SystemExit(130) from None
+        raise
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
