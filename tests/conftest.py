@@ -17,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
-from tests.hub_server import hub  # noqa: F401 -- a fixture
+from tests.hub.server import hub  # noqa: F401 -- a fixture
 
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 MAY_STAY = {

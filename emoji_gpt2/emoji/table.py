@@ -88,7 +88,7 @@ class EmojiTable(Mapping[str, Emoji]):
     def builtin(cls) -> "EmojiTable":
         """Return the table that ships with the package, the same object each time.
 
-        Its names and keywords are English; ``emoji_gpt2.languages.table_in("de")`` has others.
+        Its names and keywords are English; ``languages.table_in("de")`` has others.
         """
         rows = csv.reader(io.StringIO(read_text("emoji_table.csv"), newline=""))
         next(rows)  # the header

@@ -28,8 +28,8 @@ TINY = ("--model.config.n_layer=1", "--model.config.n_embd=32", "--model.config.
 PREPARE = """
 import json, sys, time
 from pathlib import Path
-from emoji_gpt2.prepare import Recipe
-from emoji_gpt2.store import Store
+from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.store import Store
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 tokenizer, _ = add_emoji_tokens(builtin_gpt2_tokenizer())
 began = time.perf_counter()
@@ -43,7 +43,7 @@ BARE = """
 import csv, json, sys, time
 from itertools import islice
 from tokenizers import Tokenizer
-from emoji_gpt2.text import normalize_text
+from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 bare = Tokenizer.from_str(builtin_gpt2_tokenizer().backend_tokenizer.to_str())
 seconds = rows = tokens = 0

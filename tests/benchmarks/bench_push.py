@@ -26,7 +26,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from emoji_gpt2 import EmojiTable
 from tests.cli_runs import ROOT
-from tests.hub_server import Fault, HubServer
+from tests.hub.server import Fault, HubServer
 
 REPO = "tester/emoji"
 MODEL = {"n_layer": 2, "n_embd": 96, "n_head": 2, "n_positions": 64}

@@ -2,7 +2,7 @@
 
     reply = answer(hub, Request("GET", "/api/models/tester/tiny", headers))
 
-`hub` is a `tests.hub_server.HubServer`, which speaks HTTP around this. Each route names who may
+`hub` is a `tests.hub.server.HubServer`, which speaks HTTP around this. Each route names who may
 ask: "anyone", "user" (a valid token), "read" (who may see the repository), "write" (who owns it);
 the routes are in `tests/hub_reads.py` and `tests/hub_writes.py`. Source: huggingface_hub 2.4's
 hf_api.py and utils/_http.py.
@@ -16,10 +16,10 @@ from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.hub_repo import Commit, HubError, Repo
+from tests.hub.server_repo import Commit, HubError, Repo
 
 if TYPE_CHECKING:
-    from tests.hub_server import HubServer
+    from tests.hub.server import HubServer
 
 NAME = r"(?P<id>[^/]+(?:/[^/]+)?)"
 API = rf"/api/(?P<kind>models|datasets|spaces)/{NAME}"

@@ -23,7 +23,7 @@ from emoji_gpt2.hub.client import (
     with_retries,
 )
 from emoji_gpt2.hub.uploader import Snapshot, Uploader
-from tests.hub_server import Fault, HubServer
+from tests.hub.server import Fault, HubServer
 
 REPO = "tester/emoji"
 # huggingface_hub 2.4's lfs.py PUTs with httpx2's `data=`, which httpx2 2.16 wants as `content=`

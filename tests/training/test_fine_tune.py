@@ -39,7 +39,7 @@ from tests.cli_runs import (
     write_table,
 )
 from tests.distributed.runs import free_port
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 
 pytestmark = UPSTREAM
 RUN_FILES = ("config.yaml", "metrics.csv", "model")

@@ -28,7 +28,7 @@ from emoji_gpt2 import files as fetch
 from emoji_gpt2.data import sources
 from emoji_gpt2.data.sources import Chunk, Columns, Source, open_source
 from emoji_gpt2.errors import MissingFileError, UserError
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 
 KAGGLE = "emoji,name,group,sub_group,codepoints\n"
 TABLE = "text,emoji\npizza,🍕\n⛩ shrine,⛩️\n"
@@ -642,12 +642,12 @@ def test_hub_addresses(
 
 def test_hub_offline(tmp_path: Path) -> None:
     code = (
-        "from emoji_gpt2.sources import *; from pathlib import Path\n"
+        "from emoji_gpt2.data.sources import *; from pathlib import Path\n"
         "try: open_source('hf://datasets/user/name/a.csv', cache_dir=Path('cache'))\n"
         "except ValueError as error: print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    environment["PYTHONPATH"] = str(Path(sources.__file__).parents[1])
+    environment["PYTHONPATH"] = str(Path(sources.__file__).parents[3])
     result = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
@@ -690,8 +690,9 @@ def test_hub_refusals(monkeypatch: pytest.MonkeyPatch, name: str, wanted: str) -
 
 
 def test_reading_loads_no_heavy_package(tmp_path: Path) -> None:
-    code = "import sys, emoji_gpt2.sources; print({'torch', 'pandas', 'pyarrow'} & {*sys.modules})"
-    root = str(Path(sources.__file__).parents[1])
+    heavy = {"torch", "pandas", "pyarrow"}
+    code = f"import sys, emoji_gpt2.data.sources; print({heavy} & {{*sys.modules}})"
+    root = str(Path(sources.__file__).parents[3])
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": root},

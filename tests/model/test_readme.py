@@ -7,8 +7,8 @@ import pytest
 from emoji_gpt2.hub import client as hub_client
 from emoji_gpt2.hub.client import commit_files, with_retries
 from emoji_gpt2.model.readme import is_ours, signed
-from tests.hub_repo import Repo
-from tests.hub_server import Fault, HubServer
+from tests.hub.server import Fault, HubServer
+from tests.hub.server_repo import Repo
 
 REPO = "tester/emoji"
 OLD = signed("---\nlicense: mit\n---\n\n# Pizza 🍕 <!-- really -->\n\nText.\n")

@@ -40,7 +40,7 @@ PERSONS = {  # without tones and U+FE0F: emoji whose build differs between the b
 def spellings() -> list[tuple[str, str, str]]:
     """Return (string, status, fully-qualified string) of each line of emoji-test.txt."""
     found, whole = [], ""
-    path = Path(__file__).parent / "data" / "emoji-test-17.0.txt.gz"
+    path = Path(__file__).parent / "emoji-test-17.0.txt.gz"
     for line in gzip.decompress(path.read_bytes()).decode("utf-8").splitlines():
         if line.startswith("#"):
             continue
@@ -93,7 +93,7 @@ def test_builtin_is_one_object():
 
 def test_import_needs_the_standard_library_only():
     code = (
-        "import sys, emoji_gpt2.table as t; t.EmojiTable.builtin();"
+        "import sys, emoji_gpt2.emoji.table as t; t.EmojiTable.builtin();"
         "print([m for m in ('torch', 'pandas', 'numpy', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

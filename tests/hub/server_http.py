@@ -3,7 +3,7 @@
     hub.faults.append(Fault("POST", "/commit/", status=429, headers={"RateLimit": '"api";r=0;t=1'}))
     hub.faults.append(Fault("PUT", "/lfs/", kind="cut"))
 
-Each reply closes its connection, so that no socket outlives a test. `tests/hub_server.py`
+Each reply closes its connection, so that no socket outlives a test. `tests/hub/server.py`
 is the whole server.
 """
 
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from tests.hub_api import Reply, Request, answer
+from tests.hub.server_api import Reply, Request, answer
 
 if TYPE_CHECKING:
-    from tests.hub_server import HubServer
+    from tests.hub.server import HubServer
 
 PACES_PER_S = 20  # how many pieces per second a slowed connection moves
 

@@ -513,8 +513,8 @@ def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from emoji_gpt2.prepare import Recipe
-from emoji_gpt2.rows import RowCollector
+from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.rows import RowCollector
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 def killed(self, role, rows):
     self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
@@ -555,7 +555,7 @@ def test_setup_says_what_was_read(tmp_path: Path) -> None:
 TWO = """
 import sys, time
 from pathlib import Path
-from emoji_gpt2.prepare import Recipe
+from emoji_gpt2.data.prepare import Recipe
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 folder, me, other = map(Path, sys.argv[1:])
 tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]

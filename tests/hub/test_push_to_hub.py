@@ -1,6 +1,6 @@
 """Runs that push to the tests' Hub through the real client and the real command line.
 
-What single requests do under faults is in ``tests/test_uploads.py``; here it is that a run gets
+What single requests do under faults is in ``test_uploader.py``; here it is that a run gets
 there, and that its weights are those of a run without a Hub.
 """
 
@@ -40,8 +40,8 @@ from tests.cli_runs import (
     trained_run,  # noqa: F401 -- a fixture
     write_table,
 )
-from tests.hub_repo import Repo
-from tests.hub_server import Fault, HubServer
+from tests.hub.server import Fault, HubServer
+from tests.hub.server_repo import Repo
 
 pytestmark = UPSTREAM
 REPO = "tester/emoji"

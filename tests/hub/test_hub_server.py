@@ -1,6 +1,6 @@
 """The Hub of the tests, asked by the real `huggingface_hub` client.
 
-pytest tests/test_hub_server.py
+pytest tests/hub/test_hub_server.py
 """
 # ruff: noqa: F811 -- a fixture is used by naming it as an argument, after importing it
 
@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub_server import Fault, HubServer, hub  # noqa: F401 -- a fixture
+from tests.hub.server import Fault, HubServer, hub  # noqa: F401 -- a fixture
 
 FILES = {
     "config.json": b'{"a": 1}',

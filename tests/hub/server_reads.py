@@ -1,14 +1,14 @@
 """What the Hub answers to those who look and download: one short function per address.
 
-Importing this file puts the routes into `tests.hub_api.ROUTES`. Source: huggingface_hub 2.4's
+Importing this file puts the routes into `server_api.ROUTES`. Source: huggingface_hub 2.4's
 hf_api.py, file_download.py and hf_file_system.py.
 """
 
 import re
 from urllib.parse import parse_qs, urlsplit
 
-from tests.hub_api import API, REV, WEB, Call, Reply, as_json, route
-from tests.hub_repo import HubError, tree_rows
+from tests.hub.server_api import API, REV, WEB, Call, Reply, as_json, route
+from tests.hub.server_repo import HubError, tree_rows
 
 
 @route("GET", "/api/whoami-v2", "user")

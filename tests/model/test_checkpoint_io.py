@@ -13,7 +13,7 @@ from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 
 KILLED = """
 import os, signal, sys
-from emoji_gpt2.checkpoint_io import AtomicCheckpointIO
+from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 class Deadly:
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,6 +1,6 @@
 """Loading GPT-2 from folders and from a Hub: what works, and the one line when it does not.
 
-pytest tests/test_pretrained.py
+pytest tests/model/test_pretrained.py
 """
 
 import json
@@ -22,7 +22,7 @@ from emoji_gpt2.gpt2_files import load_gpt2_config, load_gpt2_tokenizer, new_gpt
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.model.pretrained import load_gpt2_weights
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, tokenizer_to_json
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 
 SENTENCES = ["Hello world", "I don't know, naïve café", "  two  spaces\n", "🍕 中文"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -135,7 +135,7 @@ def test_a_hub_id_while_offline_is_one_line_that_says_so(
 
 
 def test_a_hub_id_in_an_offline_process(tmp_path: Path) -> None:
-    code = "from emoji_gpt2.module import EmojiGPT2 as E; E('tester/tiny')"
+    code = "from emoji_gpt2.model.module import EmojiGPT2 as E; E('tester/tiny')"
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False

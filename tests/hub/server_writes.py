@@ -1,6 +1,6 @@
 """What the Hub answers to those who create and upload: one short function per address.
 
-Importing this file puts the routes into `tests.hub_api.ROUTES`. Sources: huggingface_hub 2.4's
+Importing this file puts the routes into `server_api.ROUTES`. Sources: huggingface_hub 2.4's
 hf_api.py, _commit_api.py and lfs.py;
 https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md.
 """
@@ -8,8 +8,8 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md.
 import base64
 import json
 
-from tests.hub_api import API, REV, WEB, Call, Reply, as_json, refuse_others, route
-from tests.hub_repo import HubError, blob_oid, looks_binary, sha256
+from tests.hub.server_api import API, REV, WEB, Call, Reply, as_json, refuse_others, route
+from tests.hub.server_repo import HubError, blob_oid, looks_binary, sha256
 
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 

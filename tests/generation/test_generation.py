@@ -34,7 +34,7 @@ from tests.cli_runs import (
     read_csv,
     trained_run,  # noqa: F401 -- a fixture
 )
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 
 pytestmark = UPSTREAM
 

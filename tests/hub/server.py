@@ -1,6 +1,6 @@
 """A Hub on loopback for tests: the real `huggingface_hub` client talks to it over HTTP.
 
-    from tests.hub_server import Fault, HubServer, hub        # `hub` is a pytest fixture
+    from tests.hub.server import Fault, HubServer, hub        # `hub` is a pytest fixture
 
     def test_push(hub, tmp_path):
         hub.add_repo("tester/tiny", {"config.json": b"{}"})
@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 
 from tests import hub_reads, hub_writes  # noqa: F401 -- they register their routes
-from tests.hub_api import Request
-from tests.hub_http import Fault, HttpServer
-from tests.hub_repo import Repo, looks_binary, sha256
+from tests.hub.server_api import Request
+from tests.hub.server_http import Fault, HttpServer
+from tests.hub.server_repo import Repo, looks_binary, sha256
 
 
 class HubServer:
