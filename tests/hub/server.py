@@ -10,9 +10,9 @@
         assert hub.repos["models/tester/tiny"].files["config.json"] == ...
         subprocess.run([...], env=hub.env(tmp_path))                        # for another process
 
-What is answered is in `tests/hub_reads.py` and `tests/hub_writes.py`, who may ask in
-`tests/hub_api.py`, what a repository is in `tests/hub_repo.py`, sockets and faults in
-`tests/hub_http.py`. There is no Xet: for `upload_mode = "lfs"` set
+What is answered is in `tests/hub/server_reads.py` and `tests/hub/server_writes.py`, who may ask in
+`tests/hub/server_api.py`, what a repository is in `tests/hub/server_repo.py`, sockets and faults in
+`tests/hub/server_http.py`. There is no Xet: for `upload_mode = "lfs"` set
 `huggingface_hub.constants.HF_HUB_DISABLE_XET` (`env` does it for a process).
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import hub_reads, hub_writes  # noqa: F401 -- they register their routes
+from tests.hub import server_reads, server_writes  # noqa: F401 -- they register their routes
 from tests.hub.server_api import Request
 from tests.hub.server_http import Fault, HttpServer
 from tests.hub.server_repo import Repo, looks_binary, sha256

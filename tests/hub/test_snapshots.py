@@ -11,22 +11,20 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from emoji_gpt2.hub.callback import PushToHub
 from emoji_gpt2.hub.snapshots import (
     checkpoints_to_push,
-    exported_folder,
     link_folder,
-    run_folder,
     saves,
     take_checkpoint,
 )
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
-from emoji_gpt2.training.export import ExportBest
 from tests.cli_runs import contents
 
 
 def trainer_with(*callbacks: Any) -> Any:
-    return SimpleNamespace(callbacks=[*callbacks], default_root_dir="root")
+    return SimpleNamespace(checkpoint_callbacks=[*callbacks], default_root_dir="root")
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -77,6 +75,7 @@ def test_checkpoints_of_each_strategy(tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("best.ckpt", "last.ckpt", "weights.ckpt")}
     best.best_model_path = str(paths["best.ckpt"])
     best.best_k_models = {str(tmp_path / "removed.ckpt"): 1.0}  # type: ignore[dict-item]
+    last.last_model_path = str(paths["last.ckpt"])  # as in a run
     weights.last_model_path = str(paths["weights.ckpt"])
     for age, path in enumerate(paths.values()):
         path.write_bytes(b"")
@@ -104,9 +103,9 @@ def test_a_save_of_weights_alone_is_noticed(attribute: str, value: Any) -> None:
 
 
 def test_the_folder_of_a_run(tmp_path: Path) -> None:
-    export = trainer_with(ExportBest(tmp_path / "run" / "model"))
-    assert run_folder(export) == (tmp_path / "run", True)
-    assert exported_folder(export) is None
-    (tmp_path / "run" / "model").mkdir(parents=True)
-    assert exported_folder(export) == tmp_path / "run" / "model"
-    assert run_folder(trainer_with()) == (Path("root"), False)
+    trainer, push = trainer_with(), PushToHub()
+    assert (push._home(trainer), push._exported()) == (Path("root"), None)
+    push.output_dir = tmp_path
+    assert (push._home(trainer), push._exported()) == (tmp_path, None)
+    (tmp_path / "model").mkdir()
+    assert push._exported() == tmp_path / "model"
