@@ -4,7 +4,7 @@
 
 `hub` is a `tests.hub.server.HubServer`, which speaks HTTP around this. Each route names who may
 ask: "anyone", "user" (a valid token), "read" (who may see the repository), "write" (who owns it);
-the routes are in `tests/hub/server_reads.py` and `tests/hub/server_writes.py`. Source: huggingface_hub 2.4's
+the routes are in `server_reads.py` and `server_writes.py`. Source: huggingface_hub 2.4's
 hf_api.py and utils/_http.py.
 """
 
