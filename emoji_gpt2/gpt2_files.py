@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import GPT2Config, GPT2Tokenizer
+from transformers import AutoTokenizer, GPT2Config, GPT2Tokenizer
 from transformers.activations import ACT2FN
 
 from emoji_gpt2.errors import UserError
@@ -117,7 +117,7 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         return _tokenizer_of_bare_folder(name, folder, argument)
     load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
     try:
-        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(expanded(name))
+        tokenizer: Any = AutoTokenizer.from_pretrained(expanded(name))
     except LOADING_ERRORS as error:
         raise unloadable(name, error, argument) from error
     return _checked(tokenizer, name, argument)

@@ -5,8 +5,9 @@
     encode_texts(tokenizer, ["pizza"])              # [[14256]]: no special token
 
 The BPE is OpenAI's (https://github.com/openai/gpt-2); vocab.json follows from merges.txt: the 256
-byte symbols, then the merges in order, then ``<|endoftext|>``. The saved tokenizer appends
-``<|emoji|>`` by itself (TemplateProcessing) and pads left, so it generates without this package.
+byte symbols, then the merges in order, then ``<|endoftext|>``. The saved tokenizer normalises texts
+(``emoji/text.py``), appends ``<|emoji|>`` (TemplateProcessing) and pads left, so that plain
+Transformers reads a text as we do.
 
 A text is read as if a space stood before it, so that a word is the same tokens wherever it stands:
 "pizza" at the begin of a text would otherwise be "p" and "izza" (``add_prefix_space``).
@@ -21,12 +22,12 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from tokenizers.processors import ByteLevel, TemplateProcessing
 from tokenizers.processors import Sequence as Processors
-from transformers import GPT2Tokenizer
+from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from emoji_gpt2.emoji.resources import read_text
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+from emoji_gpt2.emoji.text import NORMALIZER, is_valid_unicode, normalize_text
 from emoji_gpt2.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def add_emoji_tokens(
     backend = tokenizer.backend_tokenizer
     backend.add_tokens([AddedToken(e, normalized=False) for e in new if e != EMOJI_TOKEN])
     backend.add_special_tokens([AddedToken(EMOJI_TOKEN, normalized=False)])
+    backend.normalizer = NORMALIZER
     end = (EMOJI_TOKEN, backend.token_to_id(EMOJI_TOKEN))
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
         backend.pre_tokenizer.add_prefix_space = True
@@ -93,8 +95,13 @@ def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
 
 
 def fingerprint(tokenizer: GPT2Tokenizer) -> str:
-    """Return a short string that two tokenizers share if they give a text the same token ids."""
-    return hashlib.sha256(tokenizer_to_json(tokenizer).encode()).hexdigest()[:16]
+    """Return a short string that two tokenizers share if they give a text the same token ids.
+
+    The normalizer, which older models lack, is left out: rows are made of normalised texts.
+    """
+    before, _, rest = tokenizer_to_json(tokenizer).partition('\\"normalizer\\":')
+    after = rest.partition('\\"pre_tokenizer\\":')[2]
+    return hashlib.sha256(f"{before}{after}".encode()).hexdigest()[:16]
 
 
 def tokenizer_from_json(text: str) -> GPT2Tokenizer:
@@ -117,7 +124,9 @@ class _Given:
 
 
 def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:
-    return GPT2Tokenizer(
+    # Not a GPT2Tokenizer: read from a folder, that is made anew without the normalizer.
+    whole: Any = PreTrainedTokenizerFast
+    wrapped: GPT2Tokenizer = whole(
         tokenizer_object=_Given(backend),
         bos_token=eos_token,
         eos_token=eos_token,
@@ -128,6 +137,7 @@ def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:
         add_prefix_space=True,
         model_max_length=N_POSITIONS,
     )
+    return wrapped
 
 
 def encode_texts(tokenizer: GPT2Tokenizer, texts: Iterable[str]) -> list[list[int]]:

@@ -60,7 +60,7 @@ def test_the_version_is_the_installed_one() -> None:
 def test_the_packages_files_are_installed() -> None:
     package = files("emoji_gpt2")
     assert package.joinpath("py.typed").is_file()
-    resources = package / "resources"
+    resources = package / "emoji" / "resources"
     assert len(resources.joinpath("emoji_table.csv").read_bytes()) > 100_000
     assert resources.joinpath("gpt2_merges.txt.gz").read_bytes()[:2] == b"\x1f\x8b"
     licences = [path.name for path in resources.joinpath("licenses").iterdir()]

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, GPT2Tokenizer
 
 import emoji_gpt2.emoji.resources
 from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import (
     add_emoji_tokens,
@@ -125,19 +126,19 @@ def test_plain_gpt2_is_byte_pair_encoding(text: str) -> None:
 def test_what_is_encoded_decodes_to_itself(text: str) -> None:
     (ids,) = encode_texts(plain(), [text])
     assert plain().decode(ids) == text
-    (ids,) = encode_texts(with_emoji(), [f" {text}"])  # so that none is put in front
+    normal = normalize_text(text)
+    (ids,) = encode_texts(with_emoji(), [text])
     decoded = with_emoji().decode(ids)
-    assert decoded.startswith(" ")
-    assert decoded.replace(" ", "") == text.replace(" ", "")
-    if not any(one in text for one in ALL):
-        assert decoded == f" {text}"
+    assert decoded.replace(" ", "") == normal.replace(" ", "")
+    if normal and not any(one in text for one in ALL):
+        assert decoded == f" {normal}"
 
 
 @settings(deadline=None)
 @given(TEXTS)
 @example("I'll <|endoftext|> have #1, ❤ ™ © 2 🍕")
 def test_text_between_emoji_is_encoded_as_gpt2_does(text: str) -> None:
-    ids = encode_texts(with_emoji(), [f" {text}"])[0]
+    ids = encode_texts(with_emoji(), [text])[0]
     parts: list[list[int] | int] = [[]]
     for token in ids:
         if token >= N_GPT2:
@@ -152,7 +153,8 @@ def test_text_between_emoji_is_encoded_as_gpt2_does(text: str) -> None:
     for one in emoji:  # in order, and none of the emoji in the text is missed
         at = text.index(one, at) + len(one)
     if not any(one in text for one in ALL):
-        assert ids == encode_texts(plain(), [f" {text}"])[0]
+        normal = normalize_text(text)
+        assert ids == (encode_texts(plain(), [f" {normal}"])[0] if normal else [])
     else:
         assert emoji
 
@@ -174,8 +176,8 @@ def test_a_word_is_the_same_tokens_wherever_it_stands() -> None:
 
 def test_emoji_tokens_stand_beside_letters_and_spaces() -> None:
     pizza, heart = token_ids(with_emoji(), ["🍕", "❤️"])
-    space, a = encode_texts(plain(), [" ", " a"])
-    wanted = [*a, pizza, pizza, *space, heart, *a]
+    (a,) = encode_texts(plain(), [" a"])
+    wanted = [*a, pizza, pizza, heart, *a]
     assert encode_texts(with_emoji(), ["a🍕🍕 ❤️a"]) == [wanted]
 
 
@@ -196,7 +198,7 @@ def check_a_whole_tokenizer(tokenizer: GPT2Tokenizer) -> None:
     assert tokenizer("pizza").input_ids == [14256, END]
     assert tokenizer.convert_ids_to_tokens(END) == "<|emoji|>"
     padded = tokenizer(["hot pizza", "Hello"], padding=True)
-    assert padded.input_ids == [[3024, 14256, END], [EOS, 18435, END]]
+    assert padded.input_ids == [[3024, 14256, END], [EOS, *slow_bpe(" hello"), END]]
     assert padded.attention_mask == [[1, 1, 1], [0, 1, 1]]
     assert tokenizer.decode([14256, END, EOS], skip_special_tokens=True) == " pizza"
     specials = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
@@ -213,7 +215,6 @@ def test_the_tokenizer_itself() -> None:
 
 def test_a_saved_folder_needs_transformers_only(tmp_path: Path) -> None:
     with_emoji().save_pretrained(tmp_path)
-    check_a_whole_tokenizer(GPT2Tokenizer.from_pretrained(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     auto = AutoTokenizer.from_pretrained(tmp_path)
     assert type(auto).__module__.startswith(f"{transformers.__name__}.")
@@ -270,6 +271,15 @@ def test_candidates_are_the_end_of_text_and_all_emoji_in_order() -> None:
     candidates = candidate_tokens(with_emoji())
     assert candidates == [EOS, *range(N_GPT2, END)]
     assert [with_emoji().decode([token]) for token in candidates[1:]] == ALL
+
+
+@pytest.mark.parametrize(
+    "text", ["I LOVE  “Pizza”", "wow‼️ OK", " Ⓜ️ x\n", "Ｉ 🍕 you", "ﬁne\x07", "ΟΔΟΣ ♥", "don’t–"]
+)
+def test_plain_transformers_reads_a_text_as_we_do(text: str) -> None:
+    tokenizer = with_emoji()
+    assert [tokenizer(text).input_ids] == encode_prompts(tokenizer, [text], 100)
+    assert tokenizer(text).input_ids[:-1] == encode_texts(tokenizer, [normalize_text(text)])[0]
 
 
 def test_prompts_are_normalised_and_end_in_the_emoji_token() -> None:

@@ -3,40 +3,69 @@ r"""One way to write a description, the same in training and in use.
     >>> normalize_text("  “Birthday”\tCake ")
     '"birthday" cake'
 
-Lower case, since people write capitals where the table has none: a model trained on names and
-keywords in lower case found the right emoji of 2,529 English sentences first in 5.5 % when these
-were lowered and in 2.7 % when not (``tests/benchmarks/results``).
-
-NFKC is Unicode's compatibility composition (https://unicode.org/reports/tr15/).
+Lower case, since people write capitals where the table has none. The tokenizer carries
+``NORMALIZER``, so that plain Transformers reads a text as we do.
 """
 
 import hashlib
 import re
 import unicodedata
+from functools import cache
 
+from tokenizers import Regex, normalizers
+
+from emoji_gpt2.emoji.table import EmojiTable
+
+_SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
+_CONTROLS = "".join(
+    c for c in map(chr, range(0xA0)) if unicodedata.category(c) == "Cc" and not c.isspace()
+)  # there are no others
 _FOLDED = {
-    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032"), "'"),
-    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033"), '"'),
-    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
+    "\u2018\u2019\u201a\u201b\u2032": "'",
+    "\u201c\u201d\u201e\u201f\u2033": '"',
+    "\u2010\u2011\u2012\u2013\u2014\u2212": "-",
 }
-_CONTROLS = {
-    c: None
-    for c in range(0xA0)  # there are no others
-    if unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()
-}
-_TRANSLATION = _FOLDED | _CONTROLS
+
+
+def _replace(characters: str, by: str) -> normalizers.Normalizer:
+    return normalizers.Replace(Regex(f"[{characters}]+" if by == " " else f"[{characters}]"), by)
+
+
+_FOLDS = [_replace(characters, by) for characters, by in _FOLDED.items()]
+_INNER = normalizers.Sequence(
+    [
+        _replace(_CONTROLS, ""),  # first: a control keeps characters from composing
+        *_FOLDS,
+        normalizers.NFKC(),  # https://unicode.org/reports/tr15/
+        *_FOLDS,
+        normalizers.Lowercase(),
+        normalizers.NFKC(),  # some compose in lower case only
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"(?<=\p{L})σ(?!\p{L})"), "ς"),  # at the end of a word
+        _replace(_SPACES, " "),
+    ]
+)
+NORMALIZER = normalizers.Sequence([_INNER, normalizers.Strip()])
+"""What the tokenizer does to each piece of a text between two emoji."""
+
+
+@cache
+def _emoji_that_change() -> re.Pattern[str]:
+    """Return what finds the emoji of which NFKC would make letters, such as ‼️ and Ⓜ️."""
+    changed = [one for one in EmojiTable.builtin() if NORMALIZER.normalize_str(one) != one]
+    return re.compile(f"({'|'.join(sorted(map(re.escape, changed), key=len, reverse=True))})")
 
 
 def normalize_text(text: str) -> str:
     """Return ``text`` in NFKC, quotes and dashes folded, lower case, white space collapsed.
 
-    Control characters are removed. The result may be empty.
+    Control characters are removed, emoji stay. The result may be empty.
     """
-    if not (text.isascii() and text.isprintable()):  # else there is nothing to fold or remove
-        text = text.translate(_TRANSLATION)  # first: a control keeps characters from composing
-        text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
-        text = unicodedata.normalize("NFKC", text.lower())  # some compose in lower case only
-    return " ".join(text.lower().split())
+    if text.isascii() and text.isprintable():  # nothing to fold or to remove
+        return " ".join(text.lower().split())
+    parts = _emoji_that_change().split(text)
+    parts[::2] = [_INNER.normalize_str(part) for part in parts[::2]]
+    return " ".join("".join(parts).split())
 
 
 def words(text: str) -> list[str]:

@@ -9,6 +9,7 @@ would leave the model no positions for its answer.
 """
 
 import copy
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +47,7 @@ pipe("pizza", return_full_text=False, truncation=True)
 
 Every answer is a sequence of fully-qualified emoji, because `suppress_tokens` in
 `generation_config.json` forbids all other tokens. Transformers obeys it; some other engines ignore
-it and may answer with words. `truncation=True` cuts texts that are too long for the model. The
-training texts were in lower case.
+it and may answer with words. `truncation=True` cuts texts that are too long for the model.
 """
 
 
@@ -72,7 +72,7 @@ def save_transformers_folder(
         aside = Path(parent) / folder.name
         merged(model).save_pretrained(aside)
         generation_config(model.config.vocab_size, tokenizer).save_pretrained(aside)
-        _limited(tokenizer, model.config.n_positions).save_pretrained(aside)
+        _save_tokenizer(tokenizer, model.config.n_positions, aside)
         text = CARD.format(name=folder.name) if card is None else card
         (aside / README).write_text(signed(text), encoding="utf-8")
         for name, content in (pictures or {}).items():
@@ -83,11 +83,16 @@ def save_transformers_folder(
         aside.replace(folder)
 
 
-def _limited(tokenizer: GPT2Tokenizer, n_positions: int) -> GPT2Tokenizer:
-    """Return the tokenizer with a longest prompt that leaves room for an answer."""
+def _save_tokenizer(tokenizer: GPT2Tokenizer, n_positions: int, folder: Path) -> None:
+    """Write the tokenizer, with a longest prompt that leaves room for an answer."""
     limited = copy.copy(tokenizer)
     limited.model_max_length = max(n_positions - MAX_NEW_TOKENS, 2)  # a token and <|emoji|>
-    return limited
+    limited.save_pretrained(folder)
+    # Transformers 5 builds a GPT2Tokenizer from vocabulary and merges, without the normalizer.
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationConfig:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import GPT2LMHeadModel, GPT2Tokenizer
+from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.model.export import save_transformers_folder
@@ -88,7 +88,7 @@ def best(trained_run: Path) -> EmojiGPT2:
 
 def emoji_of_the_table() -> list[str]:
     """The emoji in the order of the shipped CSV, read by hand."""
-    text = (files("emoji_gpt2") / "resources" / "emoji_table.csv").read_text(encoding="utf-8")
+    text = (files("emoji_gpt2.emoji") / "resources" / "emoji_table.csv").read_text(encoding="utf-8")
     return [row["emoji"] for row in csv.DictReader(text.splitlines())]
 
 
@@ -156,7 +156,7 @@ def test_the_longest_prompt_leaves_room_for_an_answer(
 ) -> None:
     model = EmojiGPT2(config={**TINY, "n_positions": n_positions})
     save_transformers_folder(model.model, model.tokenizer, tmp_path / "model")
-    tokenizer = GPT2Tokenizer.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.model_max_length == longest
     assert model.tokenizer.model_max_length == 1024, "the caller's own is as it was"
     assert len(tokenizer("pizza " * 200, truncation=True).input_ids) == longest
@@ -219,7 +219,7 @@ def test_an_old_folder_is_replaced_whole(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask, "others may read it"
 
 
-@pytest.mark.parametrize("part", [GPT2LMHeadModel, GPT2Tokenizer])
+@pytest.mark.parametrize("part", [GPT2LMHeadModel, PreTrainedTokenizerFast])
 def test_a_failure_leaves_the_old_folder(
     best: EmojiGPT2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: type
 ) -> None:
