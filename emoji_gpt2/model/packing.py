@@ -7,6 +7,7 @@ lie, and that is all of a transformer but its attention, which here goes over ro
 a time.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,16 +51,19 @@ def pack(model: PreTrainedModel, ids_BT: Tensor, positions_N: Tensor) -> tuple[A
         them; options.
     """
     n_rows, width = ids_BT.shape
-    # With a cache, which nobody reads: without, Transformers looks whether rows are packed, and the
-    # host waits for the GPU's answer (masking_utils.find_packed_sequence_indices).
-    as_it_is = ids_BT, positions_N, {"use_cache": True}
+    if implementation(model) != NAME:  # a user's own
+        return ids_BT, positions_N, {"use_cache": False}
+    # Four axes: Transformers makes no mask then, nor looks whether rows are packed, for which the
+    # host would wait for the GPU (masking_utils.find_packed_sequence_indices).
+    no_mask = ids_BT.new_empty(1, 1, 1, 1)
+    as_it_is = ids_BT, positions_N, {"use_cache": False, "attention_mask": no_mask, "rows": ()}
     if ids_BT.device.type != "cpu" or torch.compiler.is_compiling():
         return as_it_is
     positions = positions_N.numpy()
     lengths_B = np.ones(n_rows, np.int64)
     np.maximum.at(lengths_B, positions // width, positions % width + 1)
     n_tokens = int(lengths_B.sum())
-    if implementation(model) != NAME or ids_BT.numel() < WORTH_PACKING * n_tokens:
+    if ids_BT.numel() < WORTH_PACKING * n_tokens:
         return as_it_is
     order_B = lengths_B.argsort(kind="stable")
     starts_BT = order_B[:, None] * width + np.arange(width)
@@ -76,7 +80,7 @@ def pack(model: PreTrainedModel, ids_BT: Tensor, positions_N: Tensor) -> tuple[A
     options = {
         "position_ids": taken[None] % width,
         "rows": rows,
-        "attention_mask": ids_BT.new_empty(1, 1, 1, 1),  # four axes: Transformers makes none then
+        "attention_mask": no_mask,
         "use_cache": False,
     }
     return ids_BT.flatten()[taken][None], torch.from_numpy(where[positions]), options
@@ -88,7 +92,7 @@ def attention_by_rows(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    rows: list[tuple[int, int]] | None = None,
+    rows: Sequence[tuple[int, int]] | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend as Transformers' ``sdpa``, within each row of packed ones.
@@ -98,13 +102,15 @@ def attention_by_rows(
         query: ``[1, heads, P, D]`` packed, else ``[B, heads, T, D]``, as ``key`` and ``value``.
         key: As ``query``.
         value: As ``query``.
-        attention_mask: Of rows that are not packed.
-        rows: (number of rows, their length) of each stretch of the P; None where nothing is packed.
+        attention_mask: As Transformers made it; unused if ``rows`` is given.
+        rows: (number of rows, their length) of each stretch of the P; empty where nothing is
+            packed, and None if it was not ``pack`` that asked.
         options: Further ones of ``sdpa``.
     """
     attend: Any = sdpa_attention_forward  # its signature differs between versions
-    if rows is None:
-        return attend(module, query, key, value, attention_mask, **options)[0], None
+    if not rows:
+        mask = attention_mask if rows is None else None
+        return attend(module, query, key, value, mask, **options)[0], None
     sizes = [number * length for number, length in rows]
     stretches = zip(rows, *(torch.split(x[0], sizes, 1) for x in (query, key, value)), strict=True)
     parts = []
