@@ -5,9 +5,15 @@ A message names the argument, the value got, the value wanted and the remedy, in
     raise UserError("--data.text_column: got 'txt', wanted emoji or name; give a column")
 """
 
+import argparse
 import io
+import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -57,3 +63,29 @@ def printable_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that prints a mistake as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        self.exit(2, f"error: {message} (--help lists all)\n")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Run a command: a user's mistake is one line on standard error and exit status 2."""
+    printable_output()
+    logging.basicConfig(format="%(message)s")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except (UserError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

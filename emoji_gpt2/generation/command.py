@@ -11,13 +11,10 @@ line on standard error for a user's mistake.
 import argparse
 import csv
 import json
-import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -25,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.emoji.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
-from emoji_gpt2.errors import UserError, check, printable_output
+from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.answers import Answer
 from emoji_gpt2.generation.decoding import Decoding
@@ -38,15 +35,9 @@ N_RANKED = 5
 """Without --top_k, emoji that are shown of one text and in JSON."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
-        self.exit(2, f"error: {message} (--help lists all)\n")
-
-
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m emoji_gpt2.generate", description="Emoji for texts.", allow_abbrev=False
     )
     add = parser.add_argument
@@ -256,17 +247,6 @@ def _write(path: Path, answers: Iterator[tuple[str, Answer | None]], n_texts: in
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
-    printable_output()
-    logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
+    with one_line_errors():
         run(parse(words))
-        sys.stdout.flush()
-    except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
