@@ -27,7 +27,8 @@ from emoji_gpt2.generation.decoding import Chooser, Decoding, sum_groups
 from emoji_gpt2.generation.inference import best_device, eval_mode, on_device
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.model.loss import candidate_logits
-from emoji_gpt2.model.pretrained import load_checkpoint_network, load_gpt2_weights, local_checkpoint
+from emoji_gpt2.model.network import load_checkpoint_network
+from emoji_gpt2.model.pretrained import load_gpt2_weights, local_checkpoint
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 
 log = logging.getLogger(__name__)

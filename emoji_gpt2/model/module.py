@@ -11,28 +11,22 @@ Shapes: B rows, T tokens, D width, N supervised positions, V candidates: end of 
 emoji in table order.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers import GPT2Config, GPT2Tokenizer
 from typing_extensions import Self
 
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
-from emoji_gpt2.gpt2_files import load_gpt2_tokenizer, new_gpt2_config, with_dropout
 from emoji_gpt2.model.dropout import use_fast_dropout
-from emoji_gpt2.model.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.model.lora import adapt, check_options
 from emoji_gpt2.model.loss import (
     candidate_logits,
@@ -41,19 +35,27 @@ from emoji_gpt2.model.loss import (
     soft_cross_entropy,
 )
 from emoji_gpt2.model.metrics import EvaluationMetrics, best_answer_rank
-from emoji_gpt2.model.optim import WarmupCosine, decay_groups, unscale_before_clipping
-from emoji_gpt2.model.packing import attend_by_rows, pack
-from emoji_gpt2.model.pretrained import (
+from emoji_gpt2.model.network import (
     EXTRA_STATE,
     Stored,
-    load_gpt2_weights,
-    local_checkpoint,
+    building_network_of,
+    loading,
+    names_of_module,
     network_of,
-    read_checkpoint,
+    new_network,
+    plain_names,
     stored_in,
 )
+from emoji_gpt2.model.optim import (
+    WarmupCosine,
+    accumulation_schedulers,
+    decay_groups,
+    total_steps,
+    unscale_before_clipping,
+)
+from emoji_gpt2.model.packing import attend_by_rows, pack
+from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
 from emoji_gpt2.tokenizer import (
-    add_emoji_tokens,
     candidate_tokens,
     fingerprint,
     tokenizer_from_json,
@@ -64,9 +66,6 @@ BAR = ("loss", "hit_at_1")
 """What of an evaluation the progress bar shows."""
 ARCHITECTURE = frozenset(("pretrained", "config", "freeze_layers", "lora_rank", "lora_alpha"))
 """What of the arguments a checkpoint decides."""
-COMPILED = "_orig_mod."
-"""What ``torch.compile`` puts into the names of a network's weights."""
-_loading: ContextVar[Stored | None] = ContextVar("the network of the checkpoint being loaded")
 
 
 class EmojiGPT2(LightningModule):
@@ -138,11 +137,11 @@ class EmojiGPT2(LightningModule):
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
         self._step_loss: Tensor | float = 0.0
-        stored = _loading.get(None)
+        stored = loading.get(None)
         if stored is None:
             self._adapters = (freeze_layers, lora_rank, lora_alpha)
             self.base_model = pretrained
-            self.model, tokenizer = _new_network(pretrained, config or {}, dropout)
+            self.model, tokenizer = new_network(pretrained, config or {}, dropout)
             adapt(self.model, *self._adapters)
         else:
             self._adapters = stored.adapters
@@ -152,12 +151,10 @@ class EmojiGPT2(LightningModule):
         use_fast_dropout(self.model)
         attend_by_rows(self.model)
         self._adopt(tokenizer)
-        n_emoji = len(self.candidate_ids) - 1
-        self.val_metrics = EvaluationMetrics(n_emoji)
-        self.test_metrics = EvaluationMetrics(n_emoji)
+        self.val_metrics, self.test_metrics = EvaluationMetrics(), EvaluationMetrics()
         self.further_metrics = nn.ModuleDict()
-        self.register_state_dict_post_hook(_plain_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_names_of_module)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(plain_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(names_of_module)  # type: ignore[no-untyped-call]
 
     def _adopt(self, tokenizer: GPT2Tokenizer) -> None:
         """Take a tokenizer, and what follows from it."""
@@ -352,7 +349,7 @@ class EmojiGPT2(LightningModule):
             return f"{stage}_metrics", metrics
         name = f"{stage}_{dataloader_idx}"
         if name not in self.further_metrics:
-            made = EvaluationMetrics(len(self.candidate_ids) - 1)
+            made = EvaluationMetrics()
             self.further_metrics[name] = made.to(self.device)
         further = self.further_metrics[name]
         assert isinstance(further, EvaluationMetrics)
@@ -376,7 +373,9 @@ class EmojiGPT2(LightningModule):
         ``--optimizer`` and ``--lr_scheduler`` on the command line replace them.
         """
         optimizer = self.new_optimizer()
-        schedule = WarmupCosine(optimizer, self.learning_rate, self.warmup_steps, self._total_steps)
+        schedule = WarmupCosine(
+            optimizer, self.learning_rate, self.warmup_steps, partial(total_steps, self._trainer)
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -397,7 +396,7 @@ class EmojiGPT2(LightningModule):
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, WarmupCosine):
                 config.scheduler.lead_to(self.learning_rate)
-        for scheduler in self._accumulation_schedulers():
+        for scheduler in accumulation_schedulers(self.trainer):
             # Lightning 2.6 does not ask it in an epoch that is gone on with.
             window = scheduler.get_accumulate_grad_batches(self.trainer.current_epoch)
             self.trainer.accumulate_grad_batches = window
@@ -405,77 +404,3 @@ class EmojiGPT2(LightningModule):
         for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
             if hasattr(loader, "trainer"):  # our own, which were made without one
                 loader.trainer = self.trainer
-
-    def _accumulation_schedulers(self) -> list[GradientAccumulationScheduler]:
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        return [one for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
-
-    def _total_steps(self) -> int | None:
-        """Return the optimizer steps of the whole run; None if it has no planned end.
-
-        ``trainer.estimated_stepping_batches`` would say so too, but asking for it before the data
-        loader has its state back makes Lightning lose that state (Lightning#20550).
-        """
-        trainer = self._trainer
-        if trainer is None:
-            return None
-        ends = [trainer.max_steps] if trainer.max_steps > 0 else []
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            windows = [trainer.accumulate_grad_batches] * trainer.max_epochs
-            for scheduler in self._accumulation_schedulers():
-                epochs = range(trainer.max_epochs)
-                windows = [scheduler.get_accumulate_grad_batches(epoch) for epoch in epochs]
-            ends.append(sum(math.ceil(trainer.num_training_batches / w) for w in windows))
-        return min(ends, default=None)
-
-
-def _new_network(
-    pretrained: str | None, config: dict[str, Any], dropout: float | None
-) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
-    """Return a GPT-2 with emoji tokens and its tokenizer, from pretrained weights or scratch."""
-    tokenizer = load_gpt2_tokenizer(pretrained)
-    n_tokens = len(tokenizer)
-    tokenizer, new_tokens = add_emoji_tokens(tokenizer)
-    if pretrained:
-        model = load_gpt2_weights(pretrained, dropout)
-    else:
-        size = config.get("vocab_size")
-        fine = size in (None, n_tokens, len(tokenizer))
-        check("--model.config.vocab_size", size, fine=fine, wanted="none: the tokenizer decides")
-        model = GPT2LMHeadModel(with_dropout(new_gpt2_config(config), dropout))
-    add_embeddings(model, tokenizer, new_tokens)
-    if not pretrained:
-        start_as_bag_of_words(model)
-    return model, tokenizer
-
-
-@contextmanager
-def building_network_of(checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Let modules that are made meanwhile have a checkpoint's network, whatever their arguments.
-
-    A subclass may compute what it hands to ``EmojiGPT2.__init__``, and what the run began with need
-    not be there any more.
-    """
-    token = _loading.set(stored_in(checkpoint))
-    try:
-        yield
-    finally:
-        _loading.reset(token)
-
-
-def _plain_names(
-    _module: nn.Module, state_dict: dict[str, Any], prefix: str, _metadata: dict[str, Any]
-) -> None:
-    """Name the weights of a compiled network as those of the network itself."""
-    compiled = f"{prefix}model.{COMPILED}"
-    for name in [name for name in state_dict if name.startswith(compiled)]:
-        state_dict[f"{prefix}model.{name.removeprefix(compiled)}"] = state_dict.pop(name)
-
-
-def _names_of_module(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Name the weights as the module does, and do without state that weights alone lack."""
-    state_dict.setdefault(prefix + EXTRA_STATE, {})
-    if hasattr(module.model, COMPILED.rstrip(".")):
-        plain = f"{prefix}model."
-        for name in [name for name in state_dict if name.startswith(plain)]:
-            state_dict[f"{plain}{COMPILED}{name.removeprefix(plain)}"] = state_dict.pop(name)

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -99,3 +101,27 @@ def unscale_before_clipping(optimizer: Optimizer) -> None:
     them before, in bfloat16 too.
     """
     setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 - unknown to mypy
+
+
+def accumulation_schedulers(trainer: Trainer) -> list[GradientAccumulationScheduler]:
+    """Return the trainer's callbacks that change ``accumulate_grad_batches``."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
+
+
+def total_steps(trainer: Trainer | None) -> int | None:
+    """Return the optimizer steps of the whole run; None if it has no planned end.
+
+    ``trainer.estimated_stepping_batches`` would say so too, but asking for it before the data
+    loader has its state back makes Lightning lose that state (Lightning#20550).
+    """
+    if trainer is None:
+        return None
+    ends = [trainer.max_steps] if trainer.max_steps > 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        windows = [trainer.accumulate_grad_batches] * trainer.max_epochs
+        for scheduler in accumulation_schedulers(trainer):
+            epochs = range(trainer.max_epochs)
+            windows = [scheduler.get_accumulate_grad_batches(epoch) for epoch in epochs]
+        ends.append(sum(math.ceil(trainer.num_training_batches / w) for w in windows))
+    return min(ends, default=None)

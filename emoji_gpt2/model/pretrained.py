@@ -4,10 +4,10 @@ Weights load as float32 whatever they were saved in: precision is the Trainer's 
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from transformers import GPT2LMHeadModel, GPT2Tokenizer
+from transformers import GPT2LMHeadModel
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import checkpoint_from_hub, default_cache_dir, local_copy
@@ -17,15 +17,9 @@ from emoji_gpt2.gpt2_files import (
     expanded,
     first_line,
     load_gpt2_config,
-    new_gpt2_config,
     unloadable,
     with_dropout,
 )
-from emoji_gpt2.model.lora import adapt
-from emoji_gpt2.tokenizer import tokenizer_from_json
-
-EXTRA_STATE = "_extra_state"
-"""Where ``nn.Module.state_dict`` keeps what ``get_extra_state`` returns."""
 
 
 def load_gpt2_weights(
@@ -86,69 +80,3 @@ def read_checkpoint(path: str | Path, argument: str = "--ckpt_path") -> dict[str
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise UserError(f"{argument}: got {str(path)!r}, wanted a checkpoint of EmojiGPT2")
     return content
-
-
-class Stored(NamedTuple):
-    """What a checkpoint says of its network, beside the weights: JSON values only.
-
-    Attributes:
-        config: The fields of GPT2Config that are not GPT-2 small's.
-        tokenizer: The tokenizer, by ``tokenizer_to_json``.
-        base_model: What the first run of these weights began with.
-        adapters: freeze_layers, lora_rank and lora_alpha.
-    """
-
-    config: dict[str, Any]
-    tokenizer: str
-    base_model: str | None
-    adapters: tuple[int, int, int | None]
-
-
-def stored_in(checkpoint: dict[str, Any]) -> Stored:
-    """Return what a checkpoint says of its network.
-
-    Raises:
-        UserError: nothing, so it is none of ``EmojiGPT2``.
-    """
-    state = checkpoint["state_dict"].get(EXTRA_STATE)
-    if state is not None:
-        return Stored(**state)
-    if "tokenizer" not in checkpoint:
-        raise UserError("--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2")
-    hparams = checkpoint["hyper_parameters"]  # as version 0.1 wrote it
-    adapters = (hparams.get(n) for n in ("freeze_layers", "lora_rank", "lora_alpha"))
-    freeze_layers, lora_rank, lora_alpha = adapters
-    return Stored(
-        hparams["config"],
-        checkpoint["tokenizer"],
-        checkpoint.get("base_model"),
-        (freeze_layers or 0, lora_rank or 0, lora_alpha),
-    )
-
-
-def network_of(stored: Stored, dropout: float | None = None) -> GPT2LMHeadModel:
-    """Return the network that a checkpoint describes, with other weights."""
-    model = GPT2LMHeadModel(with_dropout(new_gpt2_config(stored.config), dropout))
-    adapt(model, *stored.adapters)
-    return model
-
-
-def load_checkpoint_network(
-    path: str | Path, argument: str = "--ckpt_path"
-) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
-    """Return the network and tokenizer of a checkpoint, whatever subclass of EmojiGPT2 wrote it.
-
-    Raises:
-        UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
-    """
-    checkpoint = read_checkpoint(path, argument)
-    stored = stored_in(checkpoint)
-    model = network_of(stored)
-    prefix = "model."
-    state = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    model.load_state_dict(state)
-    return model, tokenizer_from_json(stored.tokenizer)

@@ -34,7 +34,8 @@ from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.errors import UserError, check, local_path, printable_output
 from emoji_gpt2.files import CONFIG
 from emoji_gpt2.hub.callback import PushToHub
-from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2, building_network_of
+from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2
+from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import unscale_before_clipping
 from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
 from emoji_gpt2.training.allocator import reuse_freed_memory

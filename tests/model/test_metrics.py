@@ -8,15 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torchmetrics import Metric
 
-from emoji_gpt2.model.metrics import (
-    EvaluationMetrics,
-    HitAtK,
-    MeanReciprocalRank,
-    NatsPerToken,
-    best_answer_rank,
-)
+from emoji_gpt2.model.metrics import EvaluationMetrics, best_answer_rank
 
 NAN = math.nan
 scores = st.sampled_from([-math.inf, -2.0, -0.5, 0.0, 0.5, 1.0, 3.0, NAN])  # few: many ties
@@ -83,90 +76,49 @@ def test_no_text_no_rank() -> None:
     assert ranks.shape == (0,)
 
 
-# Ranks of texts, cut into shards as ranks of a run would have them.
-shards = st.lists(st.lists(st.integers(1, 50), max_size=20), min_size=1, max_size=5)
-
-
-def merged(whole: Metric, parts: list[Metric]) -> Metric:
-    """The states added up as torchmetrics does over processes: by the declared reduction."""
-    for name, reduction in whole._reductions.items():
-        stacked = torch.stack([getattr(part, name) for part in parts])
-        setattr(whole, name, reduction(stacked))
-    whole._update_count = 1
-    return whole
-
-
-def same(left: Tensor, right: Tensor) -> bool:
-    return bool(left == right) or bool(left.isnan() and right.isnan())
-
-
-@given(shards)
-def test_ranking_metrics_of_shards_equal_those_of_the_whole(cut: list[list[int]]) -> None:
-    ranks = [rank for shard in cut for rank in shard]
-    for make, reference in (
-        (lambda: HitAtK(1), [Fraction(r <= 1) for r in ranks]),
-        (lambda: HitAtK(5), [Fraction(r <= 5) for r in ranks]),
-        (lambda: MeanReciprocalRank(50), [Fraction(1, r) for r in ranks]),
+@given(st.lists(st.tuples(st.lists(st.integers(1, 50)), st.integers(0, 9)), max_size=5))
+def test_metrics_are_means_over_all_texts_and_tokens(
+    batches: list[tuple[list[int], int]],
+) -> None:
+    metrics = EvaluationMetrics()
+    for ranks, tokens in batches:
+        nats = torch.tensor(tokens / 7)
+        metrics.update(nats, tokens, torch.tensor(ranks, dtype=torch.long))
+    found = {name: float(metric.compute()) for name, metric in metrics.named().items() if batches}
+    ranks = [rank for part, _ in batches for rank in part]
+    for name, parts in (
+        ("hit_at_1", [Fraction(r <= 1) for r in ranks]),
+        ("hit_at_5", [Fraction(r <= 5) for r in ranks]),
+        ("mrr", [Fraction(1, r) for r in ranks]),
     ):
-        parts, whole = [make() for _ in cut], make()
-        for part, shard in zip(parts, cut, strict=True):
-            part.update(torch.tensor(shard, dtype=torch.long))
-        whole.update(torch.tensor(ranks, dtype=torch.long))
-        got = merged(make(), parts).compute()
-        assert same(got, whole.compute())
         if ranks:
-            assert got.item() == pytest.approx(float(sum(reference) / len(ranks)), rel=1e-12)
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 99)), min_size=1, max_size=30))
-def test_nats_per_token_of_shards_equal_those_of_the_whole(cut: list[tuple[int, int]]) -> None:
-    """Multiples of 1/64 nat add up exactly, so any order must give the same digits."""
-    parts, whole = [NatsPerToken() for _ in cut], NatsPerToken()
-    for part, (sixtyfourths, tokens) in zip(parts, cut, strict=True):
-        for metric in (part, whole):
-            metric.update(torch.tensor(sixtyfourths / 64), torch.tensor(tokens))
-    got = merged(NatsPerToken(), parts).compute()
-    wanted = Fraction(sum(n for n, _ in cut), 64 * sum(t for _, t in cut))
-    assert got == whole.compute()
-    assert got.item() == float(wanted)
+            assert found[name] == pytest.approx(float(sum(parts) / len(ranks)), rel=1e-12)
+    if any(tokens for _, tokens in batches):
+        assert found["loss"] == pytest.approx(1 / 7, rel=1e-6)
 
 
 def test_nats_are_summed_in_double_precision() -> None:
     """In float32, 2**24 nats would swallow each further nat."""
-    metric = NatsPerToken()
-    metric.update(torch.tensor(2.0**24), torch.tensor(1))
-    for _ in range(3):
-        metric.update(torch.tensor(1.0), torch.tensor(1))
-    assert metric.compute().item() == (2**24 + 3) / 4
+    metrics, nobody = EvaluationMetrics(), torch.ones(0, dtype=torch.long)
+    for nats in (2.0**24, 1.0, 1.0, 1.0):
+        metrics.update(torch.tensor(nats), 1, nobody)
+    assert metrics.loss.compute().item() == (2**24 + 3) / 4
 
 
-METRICS = [lambda: HitAtK(1), lambda: HitAtK(5), lambda: MeanReciprocalRank(7), NatsPerToken]
+def test_a_diverged_loss_is_not_hidden() -> None:
+    metrics = EvaluationMetrics()
+    metrics.update(torch.tensor(1.0), 1, torch.tensor([1]))
+    metrics.update(torch.tensor(NAN), 1, torch.tensor([1]))
+    assert metrics.loss.compute().isnan()
 
 
-@pytest.mark.parametrize("make", METRICS, ids=["hit@1", "hit@5", "mrr", "nats"])
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
-def test_without_anything_it_is_nan_also_after_reset(make: type[Metric]) -> None:
-    metric = make()
-    assert metric.compute().isnan()
-    if isinstance(metric, NatsPerToken):
-        metric.update(torch.tensor(1.0), torch.tensor(2))
-    else:
-        metric.update(torch.tensor([1, 2]))
-    assert not metric.compute().isnan()
-    metric.reset()
-    assert metric.compute().isnan()
-
-
-@pytest.mark.parametrize("make", METRICS, ids=["hit@1", "hit@5", "mrr", "nats"])
-def test_no_state_is_saved_with_the_weights(make: type[Metric]) -> None:
-    assert not make().state_dict()
-
-
-def test_evaluation_metrics_count_each_batch_once() -> None:
-    metrics = EvaluationMetrics(n_emoji=10)
-    metrics.update(torch.tensor(6.0), torch.tensor(2), torch.tensor([1, 10]))
-    metrics.update(torch.tensor(1.0), torch.tensor(2), torch.tensor([5, 6]))
-    got = {name: metric.compute().item() for name, metric in metrics.named().items()}
-    mrr = (1 + 1 / 10 + 1 / 5 + 1 / 6) / 4
-    wanted = {"loss": 7 / 4, "hit_at_1": 0.25, "hit_at_5": 0.5, "mrr": mrr}
-    assert got == pytest.approx(wanted, rel=1e-12)
+def test_without_anything_they_are_nan_also_after_reset_and_not_saved() -> None:
+    metrics = EvaluationMetrics()
+    assert not metrics.state_dict()
+    for _ in range(2):
+        assert all(metric.compute().isnan() for metric in metrics.named().values())
+        metrics.update(torch.tensor(1.0), 2, torch.tensor([1, 2]))
+        assert not any(metric.compute().isnan() for metric in metrics.named().values())
+        for metric in metrics.named().values():
+            metric.reset()
