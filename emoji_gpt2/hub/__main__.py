@@ -89,3 +89,7 @@ class _Parser(argparse.ArgumentParser):
         """Print one line and exit with 2."""
         print(f"error: {message} (--help lists all)", file=sys.stderr)
         raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()
