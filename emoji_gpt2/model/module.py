@@ -48,8 +48,8 @@ from emoji_gpt2.model.network import (
 )
 from emoji_gpt2.model.optim import (
     WarmupCosine,
-    accumulation_schedulers,
     decay_groups,
+    prepare_start,
     total_steps,
     unscale_before_clipping,
 )
@@ -171,39 +171,26 @@ class EmojiGPT2(LightningModule):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override] # Lightning's own decorator hides it
-        cls,
-        checkpoint_path: str | Path,
-        map_location: Any = None,
-        hparams_file: str | Path | None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,  # noqa: ARG003 - nothing is unpickled, whatever it is
-        **kwargs: Any,
+        cls, checkpoint_path: str | Path, *options: Any, **kwargs: Any
     ) -> Self:
         """Return the module of a checkpoint; its network and tokenizer are the checkpoint's.
 
         Args:
             checkpoint_path: A file, or an https:// or hf://USER/NAME/FILE address, which is fetched
-                once to a local file.
-            map_location: As of ``torch.load``.
-            hparams_file: As Lightning's.
-            strict: Whether the names of weights must be those of the module; None is
-                ``strict_loading``.
-            weights_only: Always true.
-            kwargs: Hyper-parameters to change.
+                once to a local file. Nothing in it is executed.
+            options: map_location, hparams_file and strict, as of Lightning.
+            kwargs: The same by name, and hyper-parameters to change.
 
         Raises:
             UserError: it is not there, truncated, or not a checkpoint of ``EmojiGPT2``.
         """
         for name in ARCHITECTURE & kwargs.keys():
-            wanted = "none: the checkpoint decides"
-            check(
-                f"load_from_checkpoint: {name}", kwargs[name], fine=not kwargs[name], wanted=wanted
-            )
+            fine, wanted = not kwargs[name], "none: the checkpoint decides"
+            check(f"load_from_checkpoint: {name}", kwargs[name], fine=fine, wanted=wanted)
         path = local_checkpoint(str(checkpoint_path))
         with building_network_of(read_checkpoint(path)):
-            return super().load_from_checkpoint(
-                path, map_location, hparams_file, strict, weights_only=True, **kwargs
-            )
+            kwargs["weights_only"] = True
+            return super().load_from_checkpoint(path, *options[:3], **kwargs)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what makes the weights a model: configuration and tokenizer, as JSON values."""
@@ -389,18 +376,5 @@ class EmojiGPT2(LightningModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Let our schedule lead to ``learning_rate``: the one asked for, or that of a finder.
-
-        Lightning has restored the checkpoint's rate by now, or set the finder's without warm-up.
-        """
-        for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, WarmupCosine):
-                config.scheduler.lead_to(self.learning_rate)
-        for scheduler in accumulation_schedulers(self.trainer):
-            # Lightning 2.6 does not ask it in an epoch that is gone on with.
-            window = scheduler.get_accumulate_grad_batches(self.trainer.current_epoch)
-            self.trainer.accumulate_grad_batches = window
-        loaders: Any = self.trainer.train_dataloader
-        for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
-            if hasattr(loader, "trainer"):  # our own, which were made without one
-                loader.trainer = self.trainer
+        """Let our schedule lead to ``learning_rate``: the one asked for, or that of a finder."""
+        prepare_start(self.trainer, self.learning_rate)

@@ -125,3 +125,21 @@ def total_steps(trainer: Trainer | None) -> int | None:
             windows = [scheduler.get_accumulate_grad_batches(epoch) for epoch in epochs]
         ends.append(sum(math.ceil(trainer.num_training_batches / w) for w in windows))
     return min(ends, default=None)
+
+
+def prepare_start(trainer: Trainer, learning_rate: float) -> None:
+    """Make schedules, accumulation and loaders fit the run that starts.
+
+    Lightning has restored the checkpoint's rate by now, or set the finder's without warm-up.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if isinstance(config.scheduler, WarmupCosine):
+            config.scheduler.lead_to(learning_rate)
+    for scheduler in accumulation_schedulers(trainer):
+        # Lightning 2.6 does not ask it in an epoch that is gone on with.
+        window = scheduler.get_accumulate_grad_batches(trainer.current_epoch)
+        trainer.accumulate_grad_batches = window
+    loaders: Any = trainer.train_dataloader
+    for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
+        if hasattr(loader, "trainer"):  # our own, which were made without one
+            loader.trainer = trainer
