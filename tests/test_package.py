@@ -1,10 +1,13 @@
 """The package as others import it: cheap, typed, its names and files there."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +68,16 @@ def test_the_packages_files_are_installed() -> None:
     assert resources.joinpath("gpt2_merges.txt.gz").read_bytes()[:2] == b"\x1f\x8b"
     licences = [path.name for path in resources.joinpath("licenses").iterdir()]
     assert len(licences) >= 2
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {re.split(r"\W", line)[0] for line in metadata.requires("emoji_gpt2") or []}
+    sources = [
+        path.read_text(encoding="utf-8") for path in Path(emoji_gpt2.__file__).parent.rglob("*.py")
+    ]
+    trees = [node for source in sources for node in ast.walk(ast.parse(source))]
+    names = {a.name for n in trees if isinstance(n, ast.Import) for a in n.names}
+    names |= {str(n.module) for n in trees if isinstance(n, ast.ImportFrom)}
+    tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    optional = {"sentence_transformers", "emoji_gpt2"}
+    assert tops - optional <= declared
