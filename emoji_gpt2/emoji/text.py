@@ -63,6 +63,7 @@ def normalize_text(text: str) -> str:
     """
     if text.isascii() and text.isprintable():  # nothing to fold or to remove
         return " ".join(text.lower().split())
+    text = text.encode(errors="replace").decode()  # lone surrogates, which no tokenizer takes
     parts = _emoji_that_change().split(text)
     parts[::2] = [_INNER.normalize_str(part) for part in parts[::2]]
     return " ".join("".join(parts).split())

@@ -241,7 +241,11 @@ def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
     hub.faults.append(Fault("POST", "/commit/", status=403, times=None))
     model = EmojiGPT2(config={"n_layer": 1, "n_embd": 16, "n_head": 2})
     trainer: Any = SimpleNamespace(
-        callbacks=[], default_root_dir=tmp_path, is_global_zero=True, global_step=3, world_size=1
+        checkpoint_callbacks=[],
+        default_root_dir=tmp_path,
+        is_global_zero=True,
+        global_step=3,
+        world_size=1,
     )
     push = PushToHub(REPO, strategy="end")
     push.preflight()

@@ -162,13 +162,13 @@ def test_two_runs_at_once_on_one_cold_cache_both_train(cli: Cli, tmp_path: Path)
 
 @pytest.fixture
 def three_kept(cli: Cli) -> Path:
-    """A run that keeps its three best, of which the best is not the last: it has a rate of 2."""
-    words = ["--checkpoint.save_top_k=3", "--model.learning_rate=2.0", "--model.warmup_steps=0"]
+    """A run that keeps its three best, of which the best is the first: that of the largest loss."""
+    words = ["--checkpoint.save_top_k=3", "--checkpoint.mode=max"]
     words += ["--checkpoint.filename={epoch}-{val/loss:.1f}", "--checkpoint.monitor=val/loss"]
     run = cli(*words, "--trainer.max_epochs=4")
     assert run.status == 0, run.stderr
     losses = {int(row["epoch"]): float(row["val/loss"]) for row in run.metrics if row["val/loss"]}
-    best = min(losses, key=losses.__getitem__)
+    best = max(losses, key=losses.__getitem__)
     assert best < 3, losses
     (path,) = run.folder.glob(f"epoch={best}-val_loss=*.ckpt")
     assert f"The weights of {path.name} are in" in run.stderr
