@@ -3,7 +3,6 @@
 python -m emoji_gpt2.distill --config configs/base.yaml --data.teacher FOLDER --data.wordnet FOLDER
 """
 
-import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.distill.data import DistillData
 from emoji_gpt2.distill.student import DistilledGPT2
-from emoji_gpt2.errors import UserError, printable_output
+from emoji_gpt2.errors import one_line_errors
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.training.cli import StrictParser
 
@@ -34,15 +33,13 @@ class DistillCLI(LightningCLI):
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run; a user's mistake is one line on standard error and exit status 2."""
-    printable_output()
-    logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     # Names and texts are all for training; the outcome is measured on other data afterwards.
     warnings.filterwarnings("ignore", message=r"You defined a `validation_step` but have no")
     # Collating a batch takes a few milliseconds.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    try:
+    with one_line_errors():
         cli = DistillCLI(
             DistilledGPT2,
             DistillData,
@@ -57,9 +54,6 @@ def main(words: Sequence[str] | None = None) -> None:
         folder = Path(cli.config["output_dir"]).expanduser()
         save_transformers_folder(cli.model.model.half(), cli.model.tokenizer, folder)
         print(f"written: {folder}", file=sys.stderr)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

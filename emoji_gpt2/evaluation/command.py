@@ -7,27 +7,18 @@ Prints a table; exits with 0, or with 2 and one line on standard error for a use
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.errors import UserError, local_path, printable_output
+from emoji_gpt2.errors import OneLineParser, local_path, one_line_errors
 from emoji_gpt2.evaluation.evaluate import evaluate
 from emoji_gpt2.evaluation.report import output_files
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
-        self.exit(2, f"error: {message} (--help lists all)\n")
-
-
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m emoji_gpt2.evaluate",
         description="Score a model on texts with their emoji, beside baselines.",
         allow_abbrev=False,
@@ -70,13 +61,6 @@ def run(options: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
-    printable_output()
-    logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
+    with one_line_errors():
         run(parse(words))
-    except (UserError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None

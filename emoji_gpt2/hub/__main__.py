@@ -5,14 +5,11 @@ python -m emoji_gpt2.hub push checkpoints/quickstart --repo_id USER/NAME [--revi
 Prints the repository's address and exits with 0, or one line on standard error and 2.
 """
 
-import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import OneLineParser, UserError, one_line_errors
 from emoji_gpt2.files import LAST, MODEL
 from emoji_gpt2.hub.client import (
     REQUEST_TIMEOUT_S,
@@ -64,31 +61,20 @@ def push(
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``push``; a user's mistake is one line on standard error and exit status 2."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m emoji_gpt2.hub",
         description="Push to the Hugging Face Hub.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=OneLineParser)
     command = commands.add_parser("push", help="push a folder in one commit", allow_abbrev=False)
     command.add_argument("folder", metavar="DIR", type=Path, help="Transformers or run folder")
     command.add_argument("--repo_id", required=True, metavar="USER/NAME", help="made if missing")
     command.add_argument("--revision", help="branch, made if missing (default: main)")
     command.add_argument("--private", action="store_true", default=None, help="if it is made")
     given = parser.parse_args(words)
-    try:
-        address = push(given.folder.expanduser(), given.repo_id, given.revision, given.private)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(address)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
-        print(f"error: {message} (--help lists all)", file=sys.stderr)
-        raise SystemExit(2)
+    with one_line_errors():
+        print(push(given.folder.expanduser(), given.repo_id, given.revision, given.private))
 
 
 if __name__ == "__main__":
