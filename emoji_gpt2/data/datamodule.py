@@ -10,8 +10,7 @@ logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
 loss = cross_entropy(logits, batch.labels_N)
 """
 
-import hashlib
-import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,15 +169,9 @@ class EmojiDataModule(LightningDataModule):
             frame: With a column of texts and one of emoji, found by name or given.
             arguments: As of the class, without ``path``.
         """
-        folder = cls(**arguments).cache_dir / "frames"
-        folder.mkdir(parents=True, exist_ok=True)
-        text = frame.to_csv(index=False)
-        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.csv"
-        if not path.exists():
-            aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_text(text, encoding="utf-8", newline="")
-            aside.replace(path)
-        return cls(str(path), **arguments)
+        data = cls(path="DataFrame", **arguments)
+        data.recipe = replace(data.recipe, frame=frame.copy(deep=False))
+        return data
 
     @property
     def tokenizer(self) -> GPT2Tokenizer:

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoji_gpt2.batch import Batch, collate
 from emoji_gpt2.data.samplers import Array, EvaluationSampler, LengthGroupedSampler
-from emoji_gpt2.data.store import Split, Store
+from emoji_gpt2.data.splits import Split
+from emoji_gpt2.data.store import Store
 
 
 class PromptDataset(Dataset[tuple[Array, int, Array]]):

@@ -12,21 +12,29 @@ import logging
 import math
 from collections.abc import Container
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from tqdm import tqdm
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.data.encode import RowEncoder, encoded_chunks, processes_for
+from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.english import word_ranks
-from emoji_gpt2.data.examples import Example, Report, SkinTones, keyword_examples, name_examples
-from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
+from emoji_gpt2.data.examples import (
+    Example,
+    Report,
+    SkinTones,
+    keyword_examples,
+    name_examples,
+    read_examples,
+)
+from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, RowCollector
 from emoji_gpt2.data.sources import Source, open_source
-from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, TextIndex
-from emoji_gpt2.data.store import Split, StoreWriter, is_whole, only_writer
+from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
+from emoji_gpt2.data.store import StoreWriter, is_whole, only_writer
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.emoji.descriptions import trained_descriptions
 from emoji_gpt2.emoji.languages import ENGLISH, language_bytes, language_code, table_in
@@ -36,15 +44,23 @@ from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = logging.getLogger(__name__)
 
+CHUNK = 16_384
+"""Records that are read and tokenized at once."""
 VERSION = 5
 """Raise it when the same recipe would give other rows."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``."""
+    """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``.
+
+    A ``frame`` is read instead of the file at ``path``.
+    """
 
     path: str | None = None
     val_path: str | None = None
@@ -58,11 +74,14 @@ class Recipe:
     test_fraction: float = 0.05
     made_up_texts: int = 0
     languages: tuple[str, ...] = (ENGLISH,)
+    frame: "pd.DataFrame | None" = field(default=None, repr=False, compare=False)
 
-    def open(self, path: str, cache_dir: Path, *, needs_emoji: bool = True) -> Source:
+    def open(
+        self, table: "str | pd.DataFrame", cache_dir: Path, *, needs_emoji: bool = True
+    ) -> Source:
         """Open one source the way this recipe says."""
         return open_source(
-            path,
+            table,
             text_column=self.text_column,
             emoji_column=self.emoji_column,
             encoding=self.encoding,
@@ -72,13 +91,15 @@ class Recipe:
 
     def options(self) -> dict[str, Any]:
         """Return all of this but where the sources are: what they hold counts, not their names."""
-        options = {k: v for k, v in asdict(self).items() if not k.endswith("path")}
+        names = [one.name for one in fields(self) if one.name != "frame"]
+        options = {name: getattr(self, name) for name in names if not name.endswith("path")}
         return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
         """Return the opened sources by the part that their rows play."""
-        paths = {SPLIT: self.path, VAL: self.val_path, TEST: self.test_path}
-        return {role: self.open(p, cache_dir) for role, p in paths.items() if p is not None}
+        main = self.path if self.frame is None else self.frame
+        tables = {SPLIT: main, VAL: self.val_path, TEST: self.test_path}
+        return {role: self.open(t, cache_dir) for role, t in tables.items() if t is not None}
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this recipe belongs."""
@@ -102,7 +123,7 @@ class Recipe:
         folder = self.folder(sources, tokenizer, cache_dir)
         if is_whole(folder):
             return folder
-        encoder = RowEncoder(tokenizer, self.skin_tones, self.max_length)
+        encoder = RowEncoder(tokenizer, self.max_length)
         with ExitStack() as stack:
             try:
                 stack.enter_context(only_writer(folder))
@@ -147,9 +168,12 @@ class Preparation:
 
     def _add_source(self, role: int, source: Source) -> None:
         report = self.reports[role] = Report(source.path.name)
-        for rows in encoded_chunks(source, self.encoder, processes_for(source)):
-            report.add(rows.report)
-            self.rows.add(role, rows)
+        title = f"preparing {source.path.name}"
+        with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
+            for chunk in source.chunks(CHUNK):
+                examples = read_examples(chunk, self.table, self.recipe.skin_tones, report)
+                self._add_examples(role, examples, report)
+                bar.update(len(chunk.texts))
         if not self.rows.count(role):
             argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
@@ -182,7 +206,7 @@ class Preparation:
         self.builtin_lines.append(report.summary(len(set(examples)), len(emoji)))
 
     def _add_examples(self, role: int, examples: list[Example], report: Report) -> None:
-        self.rows.add(role, self.encoder.examples(examples, report))
+        self.rows.add(role, self.encoder.encode(examples, report))
 
     def _finish(self, sources: dict[int, Source]) -> None:
         training = self.rows.index(TRAIN, SPLIT)
@@ -200,11 +224,11 @@ class Preparation:
             splits[name] = index.evaluation_split(texts)
             hashes.append(index.hashes[texts])
         if self.recipe.made_up_texts:
-            made_up = self._add_made_up_texts(HashedTexts(np.sort(np.concatenate(hashes))))
+            made_up = self._add_made_up_texts(HashedTexts(np.concatenate(hashes)))
             splits["train"] = Split(np.concatenate([splits["train"].rows, made_up]))
         summaries = [self._summary(role) for role in self.reports]
         report = [*self.builtin_lines, *summaries, _split_summary(splits)]
-        self.rows.writer.finish(splits, report)
+        self.rows.finish(splits, report)
 
     def _note_known_texts(self, role: int, given: TextIndex, training: TextIndex) -> None:
         """Count validation texts of a source of their own that the model knows beforehand."""
@@ -260,11 +284,13 @@ class Preparation:
         otherwise have a toned answer in a quarter of all cases.
         """
         emoji = [e for e in self.table if not self.table.tones(e)]
-        maker = PhraseMaker(self.table, emoji, word_ranks(self.encoder.vocabulary), held_out)
+        maker = PhraseMaker(
+            self.table, emoji, word_ranks(self.encoder.tokenizer.get_vocab()), held_out
+        )
         report = self.reports[MADE_UP] = Report("made-up texts")
         examples = list(maker.examples(self.recipe.made_up_texts, seed=0))
         report.rows_read = len(examples)
-        before = len(self.rows.role)
+        before = self.rows.n_rows
         self._add_examples(MADE_UP, examples, report)
         return np.arange(before, before + len(examples), dtype=np.uint32)
 
