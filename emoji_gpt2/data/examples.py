@@ -56,12 +56,6 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: "Report") -> None:
-        """Count what another part of the same source gave."""
-        self.rows_read += other.rows_read
-        self.dropped += other.dropped
-        self.noted += other.noted
-
     def summary(self, kept: int, emoji: int) -> str:
         """Return one line: what was read, kept, merged, dropped and noted."""
         merged = self.rows_read - self.dropped.total() - kept

@@ -16,7 +16,6 @@ files.
 import functools
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 TEXT_NAMES = ("name", "text", "description", "prompt")
 EMOJI_NAMES = ("emoji", "emojis", "completion")
 CODEPOINT_NAMES = ("codepoints", "codepoint")
-_SETTLED = 2.0  # seconds without a change after which a file's time tells whether it is the same
 _TEXT_TABLES: dict[str, Callable[[Path, str], Table]] = {
     ".csv": functools.partial(CsvTable, delimiter=","),
     ".tsv": functools.partial(CsvTable, delimiter="\t"),
@@ -116,21 +114,11 @@ class Source:
         """Return a sha256 of the file's bytes, or of the table in memory, in hexadecimal."""
         if isinstance(self._table, FrameTable):
             return self._table.digest(self._names())
-        state = self.path.stat()
-        # A file that has just been written may be written again within its clock's tick.
-        settled = time.time() - state.st_mtime > _SETTLED
-        look_up = _sha256 if settled else _sha256.__wrapped__
-        return look_up(self.path, state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=16)
-def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    """Return the sha256 of a file, read once per process as long as it does not change."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
 
 def open_source(
