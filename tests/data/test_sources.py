@@ -282,52 +282,37 @@ CSV = "wanted rows as wide as the header, quotes closed; put double quotes aroun
 OTHER = "wanted utf-8 text; save it as UTF-8 or name its encoding, as in --data.encoding latin-1"
 SHORT = "wanted 2 as in its header; complete the row; is the file cut off?"
 
+NO_TEXT = (
+    "got the columns 'x', 'emoji' in 'a.csv', wanted one named name or text or description or "
+    "prompt; name the column of text with --data.text_column"
+)
+NOT_JSON = (
+    "got line 4 of 'a.jsonl', which is not JSON (Expecting property name enclosed in double "
+    "quotes), wanted one JSON object a line, or a list of them; mend it"
+)
+JSON_LIST = 'got a list in line 3 of \'a.jsonl\', wanted a JSON object such as {"text": "pizza", '
+COLUMNS_JSON = '{"text": {"0": "a"}, "emoji": {"0": "b"}}'
+LISTS = {"text": ["a"], "emoji": [["b"]]}
 BAD = {
-    "empty": (
-        "a.csv",
-        "",
-        "got the empty file 'a.csv', wanted a table with named columns; fill it",
-    ),
-    "blank": (
-        "a.csv",
-        " \n\n \r\n",
-        "got the empty file 'a.csv', wanted a table with named columns",
-    ),
+    "empty": ("a.csv", "", "got the empty file 'a.csv', wanted a table with named columns; fill"),
+    "blank": ("a.csv", " \n\n \r\n", "got the empty file 'a.csv', wanted a table with named"),
     "empty-jsonl": ("a.jsonl", "\n \n", "got the empty file 'a.jsonl', wanted a table"),
     "empty-list": ("a.json", "[]", "got the empty file 'a.json', wanted a table"),
     "only-bom": ("a.csv", "\ufeff", "got the empty file 'a.csv'"),
     "header-only": ("a.csv", KAGGLE, "got 'a.csv' with a header only, wanted rows of data"),
     "header-only-parquet": ("a.parquet", parquet({"text": [], "emoji": []}), "a header only"),
-    "no-text-column": (
-        "a.csv",
-        "x,emoji\n1,2\n",
-        (
-            "got the columns 'x', 'emoji' in 'a.csv', wanted one named name or text or "
-            "description or prompt; name the column of text with --data.text_column"
-        ),
-    ),
-    "no-emoji-column": (
-        "a.csv",
-        "text,y\n1,2\n",
-        (
-            "got the columns 'text', 'y' in 'a.csv', wanted one named emoji or emojis or "
-            "completion; name the column of emoji with --data.emoji_column"
-        ),
-    ),
+    "no-text-column": ("a.csv", "x,emoji\n1,2\n", NO_TEXT),
+    "no-emoji-column": ("a.csv", "text,y\n1,2\n", "name the column of emoji with --data.emoji_co"),
     "wrong-comma": ("a.csv", "text;emoji\na;b\n", "got the columns 'text;emoji' in 'a.csv'"),
     "many-columns": ("a.csv", ",".join("ab" * 50) + "\n", "'a', 'b', 'a', 'b', … in 'a.csv'"),
     "twice": ("a.csv", "text,emoji,emoji\na,b,c\n", "got 2 columns named 'emoji' in 'a.csv'"),
     "twice-but-for-case": ("a.csv", "TEXT,Text,emoji\n1,2,3\n", "got 2 columns named 'text' in"),
-    "too-many-cells": (
-        "a.csv",
-        TABLE + "\na,b,c\n",
-        f"(Expected 2 fields in line 5, saw 3), {CSV}",
-    ),
+    "wide-row": ("a.csv", TABLE + "\na,b,c\n", f"(Expected 2 fields in line 5, saw 3), {CSV}"),
     "wide-first-row": ("a.csv", "text,emoji\na,b,c\n", "(Expected 2 fields in line 2, saw 3)"),
-    "too-few-cells": (
+    "short-row": (
         "a.csv",
         TABLE + "a\n",
-        f"got fewer cells in record 3 after the header of 'a.csv', {SHORT}",
+        f"cells in record 3 after the header of 'a.csv', {SHORT}",
     ),
     "cut-csv": ("a.csv", LONG[:-3], "got fewer cells in record 20,000 after the header of 'a.csv'"),
     "open-quote": ("a.csv", TABLE + '"open,🍕\nb,c\n', f"CSV (unexpected end of data), {CSV}"),
@@ -341,19 +326,11 @@ BAD = {
     "gzip-as-csv": ("a.csv", gzip.compress(TABLE.encode()), OTHER),
     "parquet-as-csv": ("a.csv", parquet({"text": ["a"]}), OTHER),
     "cut-gzip": ("a.csv.gz", gzip.compress(LONG.encode())[:-9], BROKEN),
-    "csv-as-gzip": (
-        "a.csv.gz",
-        TABLE,
-        "got 'a.csv.gz', which cannot be read to its end (Not a gzip",
-    ),
+    "csv-as-gzip": ("a.csv.gz", TABLE, "'a.csv.gz', which cannot be read to its end (Not a gzip"),
     "cut-bz2": ("a.csv.bz2", bz2.compress(LONG.encode())[:-9], BROKEN),
     "cut-xz": ("a.csv.xz", lzma.compress(LONG.encode())[:-9], BROKEN),
     "cut-zip": ("a.csv.zip", zipped("a.csv")[:-9], "got 'a.csv.zip', which cannot be"),
-    "zip-of-two": (
-        "a.zip",
-        zipped("a.csv", "b.csv"),
-        "got 'a.zip' with 2 files, wanted a zip arch",
-    ),
+    "zip-of-two": ("a.zip", zipped("a.csv", "b.csv"), "'a.zip' with 2 files, wanted a zip archive"),
     "zip-in-zip": ("a.zip", zipped("b.zip"), "got 'b.zip' in 'a.zip', wanted one of .csv"),
     "encrypted-zip": ("a.csv.zip", encrypted(), "is encrypted, password required"),
     "not-parquet": ("a.parquet", TABLE, "got 'a.parquet', which cannot be read (Parquet magic"),
@@ -361,48 +338,21 @@ BAD = {
     "empty-parquet": ("a.parquet", b"", "got 'a.parquet', which cannot be read (Parquet file size"),
     "parquet-lists": (
         "a.parquet",
-        parquet({"text": ["a"], "emoji": [["b"]]}),
-        "in column 'emoji' of 'a.parquet', wanted strings; write each value as one string",
+        parquet(LISTS),
+        "in column 'emoji' of 'a.parquet', wanted strin",
     ),
-    "not-json": (
-        "a.jsonl",
-        LINES + "\n{text: 1}\n",
-        (
-            "got line 4 of 'a.jsonl', which is not JSON (Expecting property name enclosed in "
-            "double quotes), wanted one JSON object a line, or a list of them; mend it"
-        ),
-    ),
+    "not-json": ("a.jsonl", LINES + "\n{text: 1}\n", NOT_JSON),
     "deep-json": ("a.jsonl", "[" * 200_000, "got line 1 of 'a.jsonl', which is not JSON"),
-    "json-array-line": (
-        "a.jsonl",
-        LINES + '["a", "b"]\n',
-        (
-            "got a list in line 3 of 'a.jsonl', wanted a JSON object such as "
-            '{"text": "pizza", "emoji": "🍕"}; mend it'
-        ),
-    ),
-    "json-of-columns": (
-        "a.json",
-        '{"text": {"0": "a"}, "emoji": {"0": "b"}}',
-        "got a dict as 'text' in line 1 of 'a.json', wanted a string",
-    ),
+    "json-array-line": ("a.jsonl", LINES + '["a", "b"]\n', JSON_LIST),
+    "json-of-columns": ("a.json", COLUMNS_JSON, "got a dict as 'text' in line 1 of 'a.json', want"),
     "json-list-value": ("a.json", '[{"text": "a", "emoji": ["b"]}]', "'emoji' in record 1 of"),
     "json-list-of-lists": ("a.json", "[[1]]", "got a list in record 1 of 'a.json'"),
-    "cut-json-list": (
-        "a.json",
-        LIST[:-1],
-        "got the list of 'a.json', which is not JSON (Expecting ',' delimiter: line 10",
-    ),
-    "unknown-end": (
+    "cut-json-list": ("a.json", LIST[:-1], "JSON (Expecting ',' delimiter: line 10"),
+    "xlsx": (
         "a.xlsx",
         b"",
-        (
-            "got 'a.xlsx', wanted a name that ends in .csv, .tsv, .tab, .jsonl, .ndjson, .json or "
-            ".parquet; convert or rename it (all but .parquet may be compressed: "
-            ".gz, .bz2, .xz, .zip)"
-        ),
+        "a name that ends in .csv, .tsv, .tab, .jsonl, .ndjson, .json or .parq",
     ),
-    "txt": ("a.txt", TABLE, "got 'a.txt', wanted a name that ends in .csv"),
     "no-end": ("csv", TABLE, "got 'csv', wanted a name that ends in .csv"),
     "packed-parquet": ("a.parquet.gz", b"", "got 'a.parquet.gz', wanted a name that ends in"),
     "zst": ("a.csv.zst", b"", "got 'a.csv.zst', wanted a name that ends in"),
@@ -677,21 +627,6 @@ def test_hub_refusals(monkeypatch: pytest.MonkeyPatch, name: str, wanted: str) -
     line = refusal(lambda: opened("hf://datasets/user/name/a.csv"))
     assert line.startswith("--data.path: got 'hf://datasets/user/name/a.csv', wanted ")
     assert wanted in line
-
-
-def test_reading_loads_no_heavy_package(tmp_path: Path) -> None:
-    heavy = {"torch", "pandas", "pyarrow"}
-    code = f"import sys, emoji_gpt2.data.sources; print({heavy} & {{*sys.modules}})"
-    root = str(Path(sources.__file__).parents[2])
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": root},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout == "set()\n"
 
 
 def test_a_data_set_of_the_hub_is_read(hub: HubServer, tmp_path: Path) -> None:
