@@ -283,14 +283,14 @@ class FrameTable:
     def blocks(self, columns: list[str], rows: int) -> Iterator[Block]:
         """Yield columns, their values written as text."""
         names = self.names()
-        picked = self.frame.iloc[:, [names.index(column) for column in columns]].astype(object)
-        texts = picked.where(picked.notna(), "").map(str)
-        for start in range(0, len(texts), rows):
-            part = texts.iloc[start : start + rows]
-            yield [part.iloc[:, place].tolist() for place in range(len(columns))]
+        picks = [names.index(column) for column in columns]
+        for start in range(0, len(self.frame), rows):
+            part = self.frame.iloc[start : start + rows, picks].astype(object)
+            texts = part.where(part.notna(), "").map(str)
+            yield [texts.iloc[:, number].tolist() for number in range(len(columns))]
 
     def digest(self, columns: list[str]) -> str:
-        """Return a sha256 of these columns, in hexadecimal."""
+        """Return the sha256 of these columns, in hexadecimal."""
         digest = hashlib.sha256()
         for block in self.blocks(columns, 65_536):
             digest.update(json.dumps(block).encode())

@@ -111,7 +111,7 @@ class Source:
         return [name for name in roles if name is not None]
 
     def digest(self) -> str:
-        """Return a sha256 of the file's bytes, or of the table in memory, in hexadecimal."""
+        """Return the sha256 of the file's bytes, or of the table in memory, in hexadecimal."""
         if isinstance(self._table, FrameTable):
             return self._table.digest(self._names())
         digest = hashlib.sha256()
@@ -147,7 +147,8 @@ def open_source(
     """
     if isinstance(table, str | os.PathLike):
         address = os.fspath(table)
-        _kind_of(file_name(address)) if "://" in address else None  # before a download in vain
+        if "://" in address:
+            _kind_of(file_name(address))  # refuse an unknown format before the download
         path = local_copy(address, cache_dir)
         opened = _open_table(path, encoding)
     else:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -128,6 +129,22 @@ def test_parquet(tmp_path: Path) -> None:
         Chunk(range(1, 3), ["pizza", ""], ["🍕", "⛩️"], ["1", "2"]),
         Chunk(range(3, 4), ["NA"], ["🚫"], [""]),
     ]
+
+
+def test_frame(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Name": ["a\rb", None, 7], "x": 0, "emoji": ["🍕", "NA", float("nan")]})
+    chunks = list(open_source(frame, cache_dir=tmp_path).chunks(rows=2))
+    assert chunks == [
+        Chunk(range(1, 3), ["a\rb", ""], ["🍕", "NA"], None),
+        Chunk(range(3, 4), ["7"], [""], None),
+    ]
+    digests = [
+        open_source(table, cache_dir=tmp_path).digest()
+        for table in (frame, frame.assign(x=1), frame.assign(emoji="🍕"))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    wanted = "got 'DataFrame' with a header only, wanted rows of data"
+    assert wanted in refusal(lambda: open_source(frame[:0], cache_dir=tmp_path))
 
 
 # --- headers and values ---------------------------------------------------------------------------
