@@ -7,9 +7,9 @@
 
 Every value stays what the file says: ``26E9``, ``NA``, ``null`` and ``#`` are text.
 
-CSV is read by pandas' Python engine, the one that fills short rows with None, so that they can be
-told from empty cells. JSON is read by the standard library: pandas drops half a surrogate pair
-without a word, rounds numbers, and names no line.
+CSV is read by pandas' Python engine: it fills short rows with missing values, which differ from
+empty cells; the C engine does not. JSON is read by the standard library: pandas drops half a
+surrogate pair without a word, rounds numbers, and names no line.
 """
 
 import bz2
@@ -25,7 +25,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -116,13 +116,13 @@ class CsvTable:
             names, record = self._header(reader), 1
             picks = [names.index(column) for column in columns]
             reader.chunksize = rows
-            for frame in reader:  # without rows where all lines of a chunk are blank
-                if not len(frame):
-                    continue
-                values = [frame[number].tolist() for number in range(len(names))]
-                if None in values[-1]:  # pandas fills short rows with None
-                    self._refuse_short_row(record + values[-1].index(None), len(names))
-                yield [values[pick] for pick in picks]
+            for chunk in reader:
+                frame = chunk[~_blank(chunk)]
+                short = frame[len(names) - 1].isna()
+                if short.any():
+                    self._refuse_short_row(record + int(short.argmax()), len(names))
+                if len(frame):
+                    yield [frame[pick].tolist() for pick in picks]
                 record += len(frame)
 
     def _header(self, reader: Any) -> list[str]:
@@ -134,7 +134,10 @@ class CsvTable:
         import pandas as pd  # noqa: PLC0415 (slow, and needed for tables only)
 
         csv.field_size_limit(max(csv.field_size_limit(), _CELL_LIMIT))
+        with open_text(self.path, self.encoding) as text:
+            n_blank = sum(1 for _ in takewhile(lambda line: not line.strip(), text))
         options = {"dtype": object, "keep_default_na": False, "na_filter": False, "iterator": True}
+        options |= {"skip_blank_lines": False, "skiprows": n_blank}  # a cell may be blank: '""'
         with open_text(self.path, self.encoding) as text:
             try:
                 with pd.read_csv(
@@ -151,6 +154,13 @@ class CsvTable:
     def _refuse_short_row(self, record: int, width: int) -> None:
         got = f"fewer cells in record {record:,} after the header of {str(self.path)!r}"
         raise refused(got, f"{width} as in its header", "complete the row; is the file cut off?")
+
+
+def _blank(frame: "pd.DataFrame") -> "pd.Series":
+    """Return which rows come from a blank line, as opposed to a row of empty cells."""
+    first = frame[0].str.strip()
+    blank: pd.Series = (first.isna() | (first == "")) & frame.iloc[:, 1:].isna().all(axis=1)
+    return blank & frame[frame.columns[-1]].isna()
 
 
 def empty(path: Path) -> UserError:

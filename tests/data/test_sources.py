@@ -185,9 +185,9 @@ def test_columns_given(tmp_path: Path) -> None:
 
 
 def test_emoji_are_optional_where_not_needed(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", "text\npizza\n\n \ncake\n")
+    path = write(tmp_path, "a.csv", 'text\npizza\n\n \n""\ncake\n')
     (chunk,) = opened(path, needs_emoji=False).chunks()
-    assert chunk == Chunk(range(1, 3), ["pizza", "cake"], None, None)
+    assert chunk == Chunk(range(1, 5), ["pizza", " ", "", "cake"], None, None)
     both = opened(write(tmp_path, "b.csv", TABLE), needs_emoji=False)
     assert both.columns.emoji == "emoji"
 
@@ -407,7 +407,7 @@ def test_quote_left_open_in_a_huge_file(tmp_path: Path) -> None:
 
 
 def test_blank_lines_and_half_characters_are_no_end(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", "text,emoji\na,1\n" + "\n" * 50 + "b,2\n")
+    path = write(tmp_path, "a.csv", "text,emoji\na,1\n" + "\n \n" * 50 + "b,2\n")
     assert records(opened(path), rows=10) == [("a", "1"), ("b", "2")]
     path = write(tmp_path, "a.jsonl", '{"text": "\\ud83d", "emoji": "1"}')
     assert records(opened(path)) == [("\ud83d", "1")]
