@@ -10,14 +10,13 @@ logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
 loss = cross_entropy(logits, batch.labels_N)
 """
 
-import hashlib
-import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
@@ -36,10 +35,10 @@ from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id, fingerprint
 
 if TYPE_CHECKING:
-    import pandas as pd  # only a caller of from_frame needs it, and has imported it
+    import pandas as pd
 
 EVALUATION_ROWS = 64
-"""Rows of an evaluation batch of one device at most."""
+"""The most rows of an evaluation batch on one device."""
 
 
 class EmojiDataModule(LightningDataModule):
@@ -51,7 +50,7 @@ class EmojiDataModule(LightningDataModule):
             the name and keywords of every emoji.
         batch_size: Rows of one micro-batch over all devices together, so that a run means the same
             on any number of devices.
-        max_length: Tokens of a row at most, its emoji included; longer texts are cut and counted.
+        max_length: The most tokens of a row, emoji included; longer texts are cut and counted.
         skin_tones: "keep" them, or "drop": 👍🏽 becomes 👍, and texts naming a tone are left out.
         val_path: A source to validate on, instead of texts held out of ``path``.
         test_path: A source to test on, instead of texts held out of ``path``.
@@ -59,27 +58,28 @@ class EmojiDataModule(LightningDataModule):
         text_column: The column of the texts; None looks for name, text, description or prompt.
         emoji_column: The column of the emoji; None looks for emoji, emojis or completion.
         encoding: How the source's characters are encoded.
-        val_fraction: Share of the distinct texts held out for validation, at most 10,000 texts; 0
-            holds none out. Where the source has no texts to spare (one per emoji, or built-in
-            names), validation is on those built-in keywords of its emoji that no model of this
-            package ever learns from, about 5 % of them (``emoji/descriptions.py``).
-        test_fraction: Share of the distinct texts held out for testing, likewise.
-        made_up_texts: Training texts to make up from the built-in names and keywords, such as
-            "halloween scary establish!" for 🧟 and 🎃, so that sentences are understood. Such a
-            text has up to 32 right answers, a soft target (``Batch.soft_tokens_M``). They are in
-            English.
-        languages: Of the built-in names and keywords, where there is no ``path``: en,de,es or a
-            list. A wrong code lists those in the package; emoji_gpt2.emoji.build_languages
-            makes files of others, such as en,my_languages/eu.csv.gz.
-        seed: Decides, with the epoch, the order of training rows.
-        num_workers: Processes per device that collate batches; 0 does it in the training process,
+        val_fraction: Share of the distinct texts that is held out for validation, at most 10,000
+            texts; 0 turns validation off. If the source has only one text per emoji, validation
+            uses built-in keywords of its emoji instead. These keywords, about 5 % of all, are
+            never trained on (``emoji/descriptions.py``).
+        test_fraction: The same for testing.
+        made_up_texts: Number of synthetic English training texts, made of the built-in names and
+            keywords, such as "halloween scary establish!" for 🧟 and 🎃. They help the model to
+            understand sentences. Each has a soft target of up to 32 emoji
+            (``Batch.soft_tokens_M``).
+        languages: The languages of the built-in names and keywords, used without ``path`` only:
+            en,de,es or a list. The error of an unknown code lists those in the package;
+            emoji_gpt2.emoji.build_languages makes files of others, such as
+            en,my_languages/eu.csv.gz.
+        seed: The order of training rows depends on it and on the epoch.
+        num_workers: Processes per device that collate batches. 0 collates in the training process,
             which is fast enough unless steps take a few milliseconds.
-        pin_memory: Use page-locked memory for batches; None does where there is a GPU.
+        pin_memory: Use page-locked memory for batches; None means yes if there is a GPU.
         tokenizer: Name or folder of the GPT-2 whose tokenizer to extend: the model's
             ``pretrained``. None is the built-in GPT-2 BPE.
         cache_dir: Where tokenized rows and downloads are kept; None is ~/.cache/emoji_gpt2.
-        allow_other_data: Go on from a checkpoint although the rows, or an option that decides their
-            order, are not those of its run.
+        allow_other_data: Continue from a checkpoint although the rows or their order differ from
+            those of its run.
 
     Raises:
         UserError: an argument is out of range, or the source cannot be read; one line says why.
@@ -110,24 +110,17 @@ class EmojiDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        check("--data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
-        check(
-            "--data.max_length",
-            max_length,
-            fine=4 <= max_length <= N_POSITIONS,
-            wanted=f"4 to {N_POSITIONS}",
-        )
-        check(
-            "--data.skin_tones",
-            skin_tones,
-            fine=skin_tones in ("keep", "drop"),
-            wanted="keep or drop",
-        )
-        check("--data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
-        check("--data.made_up_texts", made_up_texts, fine=made_up_texts >= 0, wanted="0 or more")
-        check("--data.seed", seed, fine=seed >= 0, wanted="0 or more")
-        for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-            check(f"--data.{name}", share, fine=0 <= share <= 0.5, wanted="0 to 0.5")
+        for name, value, fine, wanted in (
+            ("batch_size", batch_size, batch_size >= 1, "at least 1"),
+            ("max_length", max_length, 4 <= max_length <= N_POSITIONS, f"4 to {N_POSITIONS}"),
+            ("skin_tones", skin_tones, skin_tones in ("keep", "drop"), "keep or drop"),
+            ("num_workers", num_workers, num_workers >= 0, "0 or more"),
+            ("made_up_texts", made_up_texts, made_up_texts >= 0, "0 or more"),
+            ("seed", seed, seed >= 0, "0 or more"),
+            ("val_fraction", val_fraction, 0 <= val_fraction <= 0.5, "0 to 0.5"),
+            ("test_fraction", test_fraction, 0 <= test_fraction <= 0.5, "0 to 0.5"),
+        ):
+            check(f"--data.{name}", value, fine=fine, wanted=wanted)
         chosen = parse_languages(languages, "--data.languages")
         if path is not None and chosen != (ENGLISH,):
             raise UserError(
@@ -164,32 +157,26 @@ class EmojiDataModule(LightningDataModule):
 
     @classmethod
     def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":
-        """Return a data module of a table that is in memory.
+        """Return a data module for a DataFrame.
 
         Args:
-            frame: With a column of texts and one of emoji, found by name or given.
-            arguments: As of the class, without ``path``.
+            frame: Has a column of texts and one of emoji, found by name or given.
+            arguments: Those of the class, without ``path``.
         """
-        folder = cls(**arguments).cache_dir / "frames"
-        folder.mkdir(parents=True, exist_ok=True)
-        text = frame.to_csv(index=False)
-        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.csv"
-        if not path.exists():
-            aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_text(text, encoding="utf-8", newline="")
-            aside.replace(path)
-        return cls(str(path), **arguments)
+        data = cls(path="DataFrame", **arguments)
+        data.recipe = replace(data.recipe, frame=frame.copy(deep=False))
+        return data
 
     @property
     def tokenizer(self) -> GPT2Tokenizer:
-        """The tokenizer that the rows are made with, emoji tokens included."""
+        """The tokenizer of the rows, with emoji tokens."""
         if self._tokenizer is None:
             self._tokenizer, _ = add_emoji_tokens(load_gpt2_tokenizer(self.tokenizer_name))
         return self._tokenizer
 
     @property
     def store(self) -> Store:
-        """The prepared rows; there after ``setup``."""
+        """The prepared rows; available after ``setup``."""
         if self._store is None:
             raise UserError(
                 "EmojiDataModule: got no rows yet; call prepare_data() and setup() first"
@@ -198,7 +185,7 @@ class EmojiDataModule(LightningDataModule):
 
     @property
     def report(self) -> list[str]:
-        """Lines that say what was read, kept, merged and dropped."""
+        """Lines of text: how many rows were read, kept, merged and dropped."""
         return self.store.report
 
     @cached_property
@@ -207,14 +194,11 @@ class EmojiDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read, check, tokenize and cache the sources, unless the cache has them. Once per node."""
-        if not self._predicting():
+        if self.trainer is None or self.trainer.state.fn != "predict":
             self.recipe.prepare(self.tokenizer, self.cache_dir)
 
-    def _predicting(self) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == "predict"
-
     def setup(self, stage: str | None = None) -> None:
-        """Map the prepared rows into memory and say what they are."""
+        """Map the prepared rows into memory and print the report."""
         if stage in ("predict", None) and self.predict_path is not None:
             self._prompts = self._read_prompts(self.predict_path)
         if stage != "predict" and self._store is None:
@@ -239,9 +223,9 @@ class EmojiDataModule(LightningDataModule):
         return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)
 
     def train_dataloader(self) -> TrainingLoader:
-        """Return this rank's training batches; each iteration is the next epoch's order.
+        """Return this rank's training batches; each iteration is the next epoch.
 
-        Loaders that are made one after another, as in a loop over epochs, go on with the epochs.
+        A loader that is made anew, as in a loop over epochs, continues with the next epoch.
         """
         self._order = self._next_order(self._order)
         self._loader = TrainingLoader(
@@ -262,28 +246,28 @@ class EmojiDataModule(LightningDataModule):
         return order
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the training data, and what that is, for a checkpoint.
+        """Return the position in the training data and the options of its order.
 
-        Lightning 2.6 restores a loader's own state in the middle of an epoch only, a data module's
-        always.
+        Lightning 2.6 restores a loader's own state in the middle of an epoch only; it always
+        restores the state of a data module.
         """
         if self._order is None:
             return {}
-        place = self._order.state_dict()
+        position = self._order.state_dict()
         if self._loader and (self._loader.order is self._order or self._loader.order.given):
-            place = self._loader.state_dict()
-        if self.trainer and place["batches"] >= self.trainer.num_training_batches:
-            place = {"epoch": place["epoch"] + 1, "batches": 0}
-        return place | {"rows": self.store.folder.name, "options": self._options_of_order()}
+            position = self._loader.state_dict()
+        if self.trainer and position["batches"] >= self.trainer.num_training_batches:
+            position = {"epoch": position["epoch"] + 1, "batches": 0}
+        return position | {"rows": self.store.folder.name, "options": self._options_of_order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next training loader go on at this place.
+        """Let the next training loader continue at this position.
 
         Raises:
             UserError: the rows, or an option that decides their order, are not those of the
                 checkpoint, and ``allow_other_data`` is not set.
         """
-        if not state_dict or self._store is None:  # load_from_checkpoint wants the arguments only
+        if not state_dict or self._store is None:  # load_from_checkpoint needs the arguments only
             return
         if self.trainer and self.trainer.state.fn != "fit":
             return
@@ -297,14 +281,14 @@ class EmojiDataModule(LightningDataModule):
         for change in changes:
             rank_zero_info(f"going on with other data: {change}")
         rows = state_dict["batches"] * state_dict["options"]["batch_size"]
-        place = {"epoch": state_dict["epoch"], "batches": rows // self.batch_size}
+        position = {"epoch": state_dict["epoch"], "batches": rows // self.batch_size}
         self._order = self._next_order()
-        self._order.load_state_dict(place)
+        self._order.load_state_dict(position)
         if self._loader is not None:
-            self._loader.order.given = 0  # a finder's trials are over; its loader may stay
+            self._loader.order.given = 0  # forget the trial steps of a BatchSizeFinder
 
     def _options_of_order(self) -> dict[str, Any]:
-        """Return the options that decide which rows stand in which batch, but for the sources."""
+        """Return the options that decide which rows are in which batch, without the sources."""
         window = self.trainer.accumulate_grad_batches if self.trainer else 1
         if self._order is not None:
             window = self._order.accumulate  # callbacks may change the trainer's
@@ -313,8 +297,9 @@ class EmojiDataModule(LightningDataModule):
 
     def _changes_since(self, state_dict: dict[str, Any]) -> list[str]:
         ours, theirs = self._options_of_order(), state_dict["options"]
-        if self.trainer and any(isinstance(c, BatchSizeFinder) for c in _callbacks(self.trainer)):
-            ours["batch_size"] = theirs["batch_size"]  # it is looked for again
+        callbacks = getattr(self.trainer, "callbacks", [])
+        if any(isinstance(callback, BatchSizeFinder) for callback in callbacks):
+            ours["batch_size"] = theirs["batch_size"]  # the finder searches for it again
         changes = [
             f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
             for name in sorted(ours | theirs)
@@ -355,8 +340,3 @@ class EmojiDataModule(LightningDataModule):
     def _dataset(self, split: str) -> RowDataset:
         pad_id = eos_id(self.tokenizer)
         return RowDataset(self.store, self.store.splits[split], pad_id, self._fingerprint)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks

@@ -1,46 +1,30 @@
-"""From records to token ids, chunk by chunk, in several processes where the source is large.
+"""From checked examples to token ids: text, ``<|emoji|>``, emoji, end of text.
 
-    encoder = RowEncoder(tokenizer, "keep", max_length=128)
-    for rows in encoded_chunks(source, encoder, processes_for(source)):
-        rows.ids, rows.lengths, rows.report
+    encoder = RowEncoder(tokenizer, max_length=128)
+    rows = encoder.encode(examples, report)         # what is cut is counted in the report
+    rows.ids, rows.lengths
 
-Every process reads the whole source, which is a tenth of the work, and encodes its share of the
-chunks; they come back in the order of the source, whatever the number of processes.
-
-Shapes: R rows of a chunk.
+Shapes: R rows.
 """
 
-import gc
-import os
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from tqdm import tqdm
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batch import SoftTargets
-from emoji_gpt2.data.examples import Example, Report, SkinTones, read_examples
-from emoji_gpt2.data.sources import Chunk, Source
-from emoji_gpt2.data.wordwise import WordwiseEncoder
+from emoji_gpt2.data.examples import Example, Report
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import text_hash
-from emoji_gpt2.errors import UserError
-from emoji_gpt2.tokenizer import EMOJI_TOKEN, eos_id, token_id, token_ids
+from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, eos_id, token_id, token_ids
 
 Array = np.ndarray
-CHUNK = 16_384
-"""Records of a chunk."""
-BYTES_PER_PROCESS = 2 << 20
-"""A process more is worth its start for this much of a source: about half a second's work."""
-MAX_PROCESSES = 16
 
 
 class EncodedRows(NamedTuple):
-    """Rows of one chunk, ready to be written.
+    """Some rows, ready to be written.
 
     Attributes:
         ids: Token ids of all rows, one after another.
@@ -50,7 +34,6 @@ class EncodedRows(NamedTuple):
         example_hashes: The same of each text with its emoji, ``[R]``.
         emoji: The emoji among ``ids``, one row's after another's.
         soft: The soft targets of those that have some, ``rows`` counted from 0.
-        report: What was read, dropped and cut.
     """
 
     ids: Array
@@ -60,63 +43,41 @@ class EncodedRows(NamedTuple):
     example_hashes: Array
     emoji: Array
     soft: SoftTargets
-    report: Report
 
 
 class RowEncoder:
-    """Check examples and turn them into token ids: text, ``<|emoji|>``, emoji, end of text.
+    """Turns examples into token ids; texts and emoji that are too long are cut.
 
     Args:
         tokenizer: With emoji tokens.
-        skin_tones: "keep" or "drop".
         max_length: Tokens of a whole row at most.
     """
 
-    def __init__(self, tokenizer: GPT2Tokenizer, skin_tones: SkinTones, max_length: int) -> None:
-        self.skin_tones = skin_tones
+    def __init__(self, tokenizer: GPT2Tokenizer, max_length: int) -> None:
+        self.tokenizer = tokenizer
         self.max_length = max_length
-        self.table = EmojiTable.builtin()
         self.dtype = np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
-        self.emoji_ids = dict(zip(self.table, token_ids(tokenizer, self.table), strict=True))
-        self._emoji = {emoji: self._bytes(number) for emoji, number in self.emoji_ids.items()}
-        self._end_of_prompt = self._bytes(token_id(tokenizer, EMOJI_TOKEN))
-        self._end_of_text = self._bytes(eos_id(tokenizer))
-        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self._encode_texts = WordwiseEncoder(tokenizer, self.dtype)
+        table = EmojiTable.builtin()
+        self.emoji_ids = dict(zip(table, token_ids(tokenizer, table), strict=True))
 
-    def _bytes(self, token: int) -> bytes:
-        return np.array([token], self.dtype).tobytes()
-
-    def chunk(self, chunk: Chunk, report: Report) -> EncodedRows:
-        """Return the usable rows of a chunk; what is not usable is counted in ``report``."""
-        return self.examples(read_examples(chunk, self.table, self.skin_tones, report), report)
-
-    def examples(self, examples: Sequence[Example], report: Report) -> EncodedRows:
-        """Return the rows of checked examples; what has to be cut is counted in ``report``."""
-        parts: list[bytes] = []
-        all_emoji: list[bytes] = []
-        lengths, n_prompt = [], []
-        longest = self.max_length * self.dtype.itemsize
-        of_texts = self._encode_texts([example.text for example in examples])
-        for example, text in zip(examples, of_texts, strict=True):
-            emoji = b"".join([self._emoji[e] for e in example.emoji])
-            if len(text) + len(emoji) + 2 * self.dtype.itemsize > longest:
-                text, emoji = self._cut(text, emoji, report)  # noqa: PLW2901
-            parts += (text, self._end_of_prompt, emoji, self._end_of_text)
-            all_emoji.append(emoji)
-            n_prompt.append(len(text))
-            lengths.append(len(text) + len(emoji))
-        texts = [text_hash(example.text) for example in examples]
-        wholes = [text_hash("\0".join((example.text, *example.emoji))) for example in examples]
+    def encode(self, examples: Sequence[Example], report: Report) -> EncodedRows:
+        """Return the rows of examples; what has to be cut is counted in ``report``."""
+        texts = encode_texts(self.tokenizer, [example.text for example in examples])
+        answers = [[self.emoji_ids[one] for one in example.emoji] for example in examples]
+        for text, emoji in zip(texts, answers, strict=True):
+            if len(text) + len(emoji) + 2 > self.max_length:
+                self._cut(text, emoji, report)
+        middle, end = token_id(self.tokenizer, EMOJI_TOKEN), eos_id(self.tokenizer)
+        rows = [[*text, middle, *emoji, end] for text, emoji in zip(texts, answers, strict=True)]
+        wholes = ("\0".join((example.text, *example.emoji)) for example in examples)
         return EncodedRows(
-            np.frombuffer(b"".join(parts), self.dtype),
-            (np.array(lengths, np.int64) // self.dtype.itemsize + 2).astype(np.uint16),
-            (np.array(n_prompt, np.int64) // self.dtype.itemsize + 1).astype(np.uint16),
-            np.array(texts, np.uint64),
-            np.array(wholes, np.uint64),
-            np.frombuffer(b"".join(all_emoji), self.dtype),
+            np.fromiter(chain.from_iterable(rows), self.dtype),
+            np.fromiter(map(len, rows), np.uint16),
+            np.array([len(text) + 1 for text in texts], np.uint16),
+            np.array([text_hash(example.text) for example in examples], np.uint64),
+            np.fromiter(map(text_hash, wholes), np.uint64),
+            np.fromiter(chain.from_iterable(answers), self.dtype),
             self._soft_targets(examples),
-            report,
         )
 
     def _soft_targets(self, examples: Sequence[Example]) -> SoftTargets:
@@ -129,82 +90,13 @@ class RowEncoder:
             np.array([share for _, share in answers], np.float32),
         )
 
-    def _cut(self, text: bytes, emoji: bytes, report: Report) -> tuple[bytes, bytes]:
+    def _cut(self, text: list[int], emoji: list[int], report: Report) -> None:
         """Cut emoji beyond half of ``max_length``, then the text to what is left, and count."""
-        size = self.dtype.itemsize
         most_emoji = self.max_length // 2 - 1
-        if len(emoji) > most_emoji * size:
+        if len(emoji) > most_emoji:
             report.noted[f"more than {most_emoji} emoji (cut: max_length {self.max_length})"] += 1
-            emoji = emoji[: most_emoji * size]
-        room = (self.max_length - 2) * size - len(emoji)
-        if len(text) > room:
+            del emoji[most_emoji:]
+        most_text = self.max_length - 2 - len(emoji)
+        if len(text) > most_text:
             report.noted[f"text longer than max_length {self.max_length} (cut)"] += 1
-            text = text[:room]
-        return text, emoji
-
-
-def processes_for(source: Source) -> int:
-    """Return how many processes are worth starting; 0 for a source that one is enough for."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    wanted = min(cores, MAX_PROCESSES, source.path.stat().st_size // BYTES_PER_PROCESS)
-    return wanted if wanted > 1 else 0
-
-
-def encoded_chunks(source: Source, encoder: RowEncoder, processes: int) -> Iterator[EncodedRows]:
-    """Yield the source's rows in its order, with a progress bar if it takes more than a moment.
-
-    Args:
-        source: What to read.
-        encoder: What makes rows of it.
-        processes: How many processes share the work; 0 does it in this one.
-
-    Raises:
-        UserError: a record cannot be read; its line is named.
-    """
-    loader: DataLoader[Any] = DataLoader(
-        _EncodedSource(source, encoder),
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=processes,
-        worker_init_fn=_prepare_worker,
-        generator=torch.Generator(),  # or it would draw a seed from torch's own
-    )
-    title = f"preparing {source.path.name}"
-    total = source.n_lines()
-    with tqdm(
-        total=total, desc=title, unit=" lines", unit_scale=True, delay=1, disable=None
-    ) as bar:
-        for rows, line in loader:
-            if isinstance(rows, str):
-                raise UserError(rows)
-            yield rows
-            bar.update(line - bar.n)
-
-
-class _EncodedSource(IterableDataset[tuple["EncodedRows | str", int]]):
-    """This process's share of the chunks, each with the number of the last line read."""
-
-    def __init__(self, source: Source, encoder: RowEncoder) -> None:
-        self.source = source
-        self.encoder = encoder
-
-    def __iter__(self) -> Iterator[tuple["EncodedRows | str", int]]:
-        worker = get_worker_info()
-        mine, of = (worker.id, worker.num_workers) if worker else (0, 1)
-        try:
-            for chunk in islice(self.source.chunks(CHUNK), mine, None, of):
-                report = Report(self.source.path.name)
-                yield self.encoder.chunk(chunk, report), chunk.lines[-1]
-        except UserError as error:  # an exception would come back with this process's traceback
-            yield str(error), 0
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-def _prepare_worker(_number: int) -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are what is parallel
-    gc.disable()  # millions of short lists, none in a cycle: looking for some takes half the time
+            del text[most_text:]

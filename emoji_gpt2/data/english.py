@@ -1,4 +1,4 @@
-"""English words for made-up texts: which are frequent, and which are forms of one another.
+"""English words for synthetic texts: which are frequent, and which are forms of one another.
 
 ranks = word_ranks(tokenizer.get_vocab())       # {"the": 262, ..., "pizza": 14256}
 families({"hiking"}, ranks)                     # {"hiking": ["hike", "hikes", "hiking"], ...}

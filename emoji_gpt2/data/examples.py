@@ -22,17 +22,17 @@ from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 SkinTones = Literal["keep", "drop"]
 
 MAX_EMOJI_PER_KEYWORD = 16
-"""A keyword of more emoji than this ("face": 162, "flag": 274) says too little about each."""
+"""A keyword of more emoji than this ("face": 162, "flag": 274) is too ambiguous to train on."""
 
 
 class Example(NamedTuple):
-    """A normalised text and the emoji that answer it, in order, fully-qualified.
+    """A normalised text and its fully-qualified emoji, in order.
 
     Attributes:
         text: The text.
-        emoji: What stands in the row.
-        shares: Where several emoji are right for the first place, each with what it counts for, 1
-            in all; where there are none, the first of ``emoji`` is right alone.
+        emoji: The emoji of the row, which follow the text.
+        shares: The soft target of the first emoji: each emoji with its probability, 1 in all. When
+            empty, the first of ``emoji`` is the only right answer.
     """
 
     text: str
@@ -42,25 +42,19 @@ class Example(NamedTuple):
 
 @dataclass
 class Report:
-    """What was read from one source, by count; nothing is dropped without a reason here.
+    """Counts of what was read from one source; each dropped record has its reason here.
 
     Attributes:
-        source: What the user called it.
+        source: The name of the source.
         rows_read: Records read.
         dropped: Records left out, by reason.
-        noted: Records used, but with something to say about them.
+        noted: Records that are used although something is odd about them, by what it is.
     """
 
     source: str
     rows_read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: "Report") -> None:
-        """Count what another part of the same source gave."""
-        self.rows_read += other.rows_read
-        self.dropped += other.dropped
-        self.noted += other.noted
 
     def summary(self, kept: int, emoji: int) -> str:
         """Return one line: what was read, kept, merged, dropped and noted."""
@@ -152,10 +146,10 @@ def keyword_examples(
     than ``MAX_EMOJI_PER_KEYWORD`` emoji.
 
     Args:
-        table: Whose keywords.
-        emoji: Those to answer with.
+        table: The table of the keywords.
+        emoji: The emoji whose keywords are used.
         known_texts: Normalised texts not to use.
-        split: Which of the keywords; ``keyword_split`` decides.
+        split: The split of the keywords, by ``keyword_split``.
         report: Counts what is read and dropped.
     """
     emoji_of: dict[str, list[str]] = defaultdict(list)

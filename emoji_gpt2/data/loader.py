@@ -1,7 +1,4 @@
-"""The loader: batches of stored rows for one rank, by whole batches, in worker processes or not.
-
-It is a ``DataLoader`` like any other, whose sampler shards the rows itself.
-"""
+"""DataLoaders that yield one rank's batches of stored rows; their samplers shard the rows."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,16 +11,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoji_gpt2.batch import Batch, collate
 from emoji_gpt2.data.samplers import Array, EvaluationSampler, LengthGroupedSampler
-from emoji_gpt2.data.store import Split, Store
+from emoji_gpt2.data.splits import Split
+from emoji_gpt2.data.store import Store
 
 
 class PromptDataset(Dataset[tuple[Array, int, Array]]):
-    """Texts without answers, to predict emoji for; ``collate`` makes a batch of some.
+    """Texts to predict emoji for.
 
     Args:
-        texts: As the user gave them.
-        ids: The token ids of each with ``<|emoji|>`` at the end.
-        pad_id: The token that fills up short rows.
+        texts: The texts as the user wrote them.
+        ids: The token ids of each, with ``<|emoji|>`` at the end.
+        pad_id: The token for padding.
         tokenizer: ``fingerprint`` of the tokenizer.
     """
 
@@ -46,12 +44,12 @@ class PromptDataset(Dataset[tuple[Array, int, Array]]):
 
 
 class RowDataset(Dataset[Batch]):
-    """Rows of one split, addressed by many at a time: ``dataset[[3, 1, 4]]`` is a ``Batch``.
+    """Rows of one split; its items are whole batches: ``dataset[[3, 1, 4]]`` is a ``Batch``.
 
     Args:
         store: The rows.
-        split: Which of them.
-        pad_id: The token that fills up short rows.
+        split: Which of them belong to the data set.
+        pad_id: The token for padding.
         tokenizer: ``fingerprint`` of the tokenizer.
     """
 
@@ -73,7 +71,7 @@ class RowDataset(Dataset[Batch]):
         return collate(rows, self.pad_id, self.store.soft_targets(numbers), self.tokenizer)
 
     def sample(self, size: int) -> Batch:
-        """Return ``size`` ranked rows spread evenly over the split, the same each time."""
+        """Return ``size`` rows with answers, spread evenly over the split, the same each time."""
         assert self.split.offsets is not None
         ranked = np.flatnonzero(np.diff(self.split.offsets))
         chosen = np.linspace(0, len(ranked) - 1, min(size, len(ranked))).astype(int)
@@ -87,19 +85,19 @@ class RowDataset(Dataset[Batch]):
 
     @cached_property
     def n_supervised(self) -> Array:
-        """Supervised tokens of each row: its emoji and its end of text."""
+        """Number of supervised tokens of each row: its emoji and its end of text."""
         counts: Array = self.lengths - self.store.n_prompt[self.split.rows]
         return counts
 
 
 class RowLoader(DataLoader[Batch]):
-    """Iterate over the batches of one rank.
+    """Iterates over the batches of one rank.
 
     Args:
         dataset: The rows.
-        order: Which rows make a batch, and when it comes.
-        sampler: Lightning gives one for ``overfit_batches``, which repeats the same batches.
-        options: Of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
+        order: The sampler; it yields the rows of each batch.
+        sampler: Passed by Lightning for ``overfit_batches``: repeat the same batches.
+        options: Those of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
     """
 
     def __init__(
@@ -115,29 +113,29 @@ class RowLoader(DataLoader[Batch]):
         options |= {"batch_size": None, "shuffle": None, "batch_sampler": None}
         options |= {"persistent_workers": options.get("num_workers", 0) > 0}
         super().__init__(dataset, sampler=order, **options)
-        self.__dict__["batch_size"] = order.batch_size  # for whoever asks
+        self.__dict__["batch_size"] = order.batch_size  # what other code reads as the batch size
 
     def __iter__(self) -> Any:
-        """Return the iterator; the seed that it draws for workers is not taken from training.
+        """Return the iterator without changing torch's random state, which training uses.
 
-        A generator of the loader's own could not be sent to a spawned process.
+        The ``generator`` option would do the same, but cannot be pickled for a spawned process.
         """
         with torch.random.fork_rng(devices=[]):
             return super().__iter__()
 
 
 class TrainingLoader(RowLoader):
-    """Training batches in another order each epoch; each iteration is the next epoch.
+    """Training batches; each iteration is the next epoch, in another order.
 
-    Lightning saves and restores ``state_dict``: a run goes on with the batch after the last that
-    training was given, whatever workers had fetched ahead.
+    Lightning saves and restores ``state_dict``: a resumed run continues after the last batch that
+    was trained on, whatever workers had fetched ahead.
 
     Args:
         dataset: The rows.
-        order: Which rows make a batch, and when it comes.
-        trainer: Whose it is, if it is known when the loader is made; ``EmojiGPT2`` sets it else.
-        sampler: Lightning gives one for ``overfit_batches``, which repeats the same batches.
-        options: Of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
+        order: The sampler; it yields the rows of each batch.
+        trainer: The trainer of the run; where it is None, ``EmojiGPT2`` sets it later.
+        sampler: Passed by Lightning for ``overfit_batches``: repeat the same batches.
+        options: Those of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
     """
 
     dataset: RowDataset
@@ -163,7 +161,7 @@ class TrainingLoader(RowLoader):
             yield self._with_step(batch, number, counts)
 
     def _with_step(self, batch: Batch, number: int, counts: list[int]) -> Batch:
-        """Return a batch that knows the tokens of its optimizer step, which the trainer decides."""
+        """Return the batch with the number of supervised tokens of its optimizer step."""
         accumulate, end = 1, len(counts)
         if self.trainer is not None:
             accumulate = self.trainer.accumulate_grad_batches
@@ -173,9 +171,9 @@ class TrainingLoader(RowLoader):
         return batch._replace(step_tokens=tokens, step_batches=accumulate)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches were trained on: the same on all ranks.
+        """Return the epoch and how many of its batches were trained on; equal on all ranks.
 
-        A batch that is not trained on yet when training is interrupted is not among them.
+        A batch that was fetched but not yet trained on does not count.
         """
         state = self.order.state_dict()
         if self.trainer is not None and self.trainer.training:
@@ -184,5 +182,5 @@ class TrainingLoader(RowLoader):
         return state
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batch that the state was taken at."""
+        """Continue after the last batch of the state."""
         self.order.load_state_dict(state)

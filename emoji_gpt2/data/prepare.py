@@ -12,21 +12,29 @@ import logging
 import math
 from collections.abc import Container
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from tqdm import tqdm
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.data.encode import RowEncoder, encoded_chunks, processes_for
+from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.english import word_ranks
-from emoji_gpt2.data.examples import Example, Report, SkinTones, keyword_examples, name_examples
-from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, HashedTexts, RowCollector
+from emoji_gpt2.data.examples import (
+    Example,
+    Report,
+    SkinTones,
+    keyword_examples,
+    name_examples,
+    read_examples,
+)
+from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, RowCollector
 from emoji_gpt2.data.sources import Source, open_source
-from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, TextIndex
-from emoji_gpt2.data.store import Split, StoreWriter, is_whole, only_writer
+from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
+from emoji_gpt2.data.store import StoreWriter, is_whole, only_writer
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.emoji.descriptions import trained_descriptions
 from emoji_gpt2.emoji.languages import ENGLISH, language_bytes, language_code, table_in
@@ -36,15 +44,23 @@ from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = logging.getLogger(__name__)
 
+CHUNK = 16_384
+"""Records that are read and tokenized at once."""
 VERSION = 5
 """Raise it when the same recipe would give other rows."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``."""
+    """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``.
+
+    A ``frame`` is read instead of the file at ``path``.
+    """
 
     path: str | None = None
     val_path: str | None = None
@@ -58,11 +74,14 @@ class Recipe:
     test_fraction: float = 0.05
     made_up_texts: int = 0
     languages: tuple[str, ...] = (ENGLISH,)
+    frame: "pd.DataFrame | None" = field(default=None, repr=False, compare=False)
 
-    def open(self, path: str, cache_dir: Path, *, needs_emoji: bool = True) -> Source:
-        """Open one source the way this recipe says."""
+    def open(
+        self, table: "str | pd.DataFrame", cache_dir: Path, *, needs_emoji: bool = True
+    ) -> Source:
+        """Open one source with the columns and the encoding of this recipe."""
         return open_source(
-            path,
+            table,
             text_column=self.text_column,
             emoji_column=self.emoji_column,
             encoding=self.encoding,
@@ -71,14 +90,16 @@ class Recipe:
         )
 
     def options(self) -> dict[str, Any]:
-        """Return all of this but where the sources are: what they hold counts, not their names."""
-        options = {k: v for k, v in asdict(self).items() if not k.endswith("path")}
+        """Return the options without the sources: their content counts, not their names."""
+        names = [one.name for one in fields(self) if one.name != "frame"]
+        options = {name: getattr(self, name) for name in names if not name.endswith("path")}
         return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
-        """Return the opened sources by the part that their rows play."""
-        paths = {SPLIT: self.path, VAL: self.val_path, TEST: self.test_path}
-        return {role: self.open(p, cache_dir) for role, p in paths.items() if p is not None}
+        """Return the opened sources by the role of their rows."""
+        main = self.path if self.frame is None else self.frame
+        tables = {SPLIT: main, VAL: self.val_path, TEST: self.test_path}
+        return {role: self.open(t, cache_dir) for role, t in tables.items() if t is not None}
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this recipe belongs."""
@@ -102,7 +123,7 @@ class Recipe:
         folder = self.folder(sources, tokenizer, cache_dir)
         if is_whole(folder):
             return folder
-        encoder = RowEncoder(tokenizer, self.skin_tones, self.max_length)
+        encoder = RowEncoder(tokenizer, self.max_length)
         with ExitStack() as stack:
             try:
                 stack.enter_context(only_writer(folder))
@@ -133,23 +154,47 @@ class Preparation:
         self.recipe = recipe
         self.encoder = encoder
         self.rows = rows
-        self.table = EmojiTable.builtin()
+        self.tables = [(language_code(one), table_in(one)) for one in recipe.languages]
         self.reports: dict[int, Report] = {}
-        self.builtin_lines: list[str] = []
 
     def run(self, sources: dict[int, Source]) -> None:
-        """Read all parts, then merge, split and finish."""
-        if SPLIT not in sources:
-            self._add_builtin()
+        """Read all sources, split the rows and finish the store."""
+        report = [] if SPLIT in sources else self._add_builtin()
         for role, source in sources.items():
             self._add_source(role, source)
-        self._finish(sources)
+        training = self.rows.index(TRAIN, SPLIT)
+        held_out = self._hold_out(training, sources)
+        if held_out is None:
+            self._add_held_out_keywords(training, sources)
+            held_out = dict.fromkeys((VAL, TEST), np.empty(0, np.int64))
+        splits = {"train": training.training_split(np.concatenate(list(held_out.values())))}
+        hashes = []
+        for role, name in ((VAL, "val"), (TEST, "test")):
+            given = self.rows.index(role)
+            self._note_known_texts(role, given, training)
+            index, texts = training, held_out[role]
+            if len(given.rows):
+                index, texts = given, np.arange(len(given.hashes))
+            splits[name] = index.evaluation_split(texts)
+            hashes.append(index.hashes[texts])
+        if self.recipe.made_up_texts:
+            synthetic = self._add_synthetic_texts(HashedTexts(np.concatenate(hashes)))
+            splits["train"] = Split(np.concatenate([splits["train"].rows, synthetic]))
+        report += [self._summary(role) for role in self.reports]
+        counts = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+        self.rows.finish(splits, [*report, f"rows by split: {counts}"])
+
+    def _add(self, role: int, examples: list[Example], report: Report) -> None:
+        self.rows.add(role, self.encoder.encode(examples, report))
 
     def _add_source(self, role: int, source: Source) -> None:
         report = self.reports[role] = Report(source.path.name)
-        for rows in encoded_chunks(source, self.encoder, processes_for(source)):
-            report.add(rows.report)
-            self.rows.add(role, rows)
+        table, title = EmojiTable.builtin(), f"preparing {source.path.name}"
+        with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
+            for chunk in source.chunks(CHUNK):
+                examples = read_examples(chunk, table, self.recipe.skin_tones, report)
+                self._add(role, examples, report)
+                bar.update(len(chunk.texts))
         if not self.rows.count(role):
             argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
@@ -159,52 +204,47 @@ class Preparation:
                 f"(text: {source.columns.text!r}, emoji: {source.columns.emoji!r})"
             )
 
-    def _add_builtin(self) -> None:
-        """Train on the names in all languages, and on keywords that are no name in any."""
-        tables = self._tables()
+    def _add_builtin(self) -> list[str]:
+        """Train on names in all languages, and on keywords that are no name in any; report it."""
         all_names: set[str] = set()
-        for language, table in tables:
-            report = Report(_builtin("names", language))
-            names = name_examples(table, self.recipe.skin_tones, report)
-            self._add_builtin_examples(names, report)
-            all_names |= {example.text for example in names}
-        for language, table in tables:
-            report = Report(_builtin("keywords", language))
-            examples = keyword_examples(table, table, all_names, "train", report)
-            self._add_builtin_examples(examples, report)
+        lines = []
+        for what in ("names", "keywords"):
+            for language, table in self.tables:
+                of = "" if language == ENGLISH else f" ({language})"
+                report = Report(f"built-in {what}{of}")
+                if what == "names":
+                    examples = name_examples(table, self.recipe.skin_tones, report)
+                    all_names |= {example.text for example in examples}
+                else:
+                    examples = keyword_examples(table, table, all_names, "train", report)
+                self._add(TRAIN, examples, report)
+                n_emoji = len({example.emoji for example in examples})
+                lines.append(report.summary(len(set(examples)), n_emoji))
+        return lines
 
-    def _tables(self) -> list[tuple[str, EmojiTable]]:
-        return [(language_code(one), table_in(one)) for one in self.recipe.languages]
+    def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
+        """Return the held-out texts by role, or None if the source has too few to spare.
 
-    def _add_builtin_examples(self, examples: list[Example], report: Report) -> None:
-        self._add_examples(TRAIN, examples, report)
-        emoji = {example.emoji for example in examples}
-        self.builtin_lines.append(report.summary(len(set(examples)), len(emoji)))
+        Embeddings are initialised from the built-in names and keywords: such a text is not new.
+        """
+        if SPLIT not in sources:
+            return None
+        n_texts = len(training.hashes)
+        wanted = {
+            role: min(MAX_HELD_OUT, max(1, round(fraction * n_texts)))
+            if fraction and role not in sources
+            else 0
+            for role, fraction in self._fractions()
+        }
+        total = sum(wanted.values())
+        found = training.hold_out(total, ~np.isin(training.hashes, _described()))
+        if 2 * len(found) < total:
+            return None
+        n_val = math.ceil(len(found) * wanted[VAL] / max(1, total))
+        return {VAL: found[:n_val], TEST: found[n_val:]}
 
-    def _add_examples(self, role: int, examples: list[Example], report: Report) -> None:
-        self.rows.add(role, self.encoder.examples(examples, report))
-
-    def _finish(self, sources: dict[int, Source]) -> None:
-        training = self.rows.index(TRAIN, SPLIT)
-        held_out = self._hold_out(training, sources)
-        if held_out is None:
-            self._add_held_out_keywords(training, sources)
-            held_out = {VAL: np.empty(0, np.int64), TEST: np.empty(0, np.int64)}
-        splits = {"train": training.training_split(np.concatenate(list(held_out.values())))}
-        hashes = []
-        for role, name in ((VAL, "val"), (TEST, "test")):
-            given = self.rows.index(role)
-            self._note_known_texts(role, given, training)
-            index, texts = (given, np.arange(len(given.hashes))) if len(given.rows) else (
-                training, held_out[role])  # fmt: skip
-            splits[name] = index.evaluation_split(texts)
-            hashes.append(index.hashes[texts])
-        if self.recipe.made_up_texts:
-            made_up = self._add_made_up_texts(HashedTexts(np.sort(np.concatenate(hashes))))
-            splits["train"] = Split(np.concatenate([splits["train"].rows, made_up]))
-        summaries = [self._summary(role) for role in self.reports]
-        report = [*self.builtin_lines, *summaries, _split_summary(splits)]
-        self.rows.writer.finish(splits, report)
+    def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        return (VAL, self.recipe.val_fraction), (TEST, self.recipe.test_fraction)
 
     def _note_known_texts(self, role: int, given: TextIndex, training: TextIndex) -> None:
         """Count validation texts of a source of their own that the model knows beforehand."""
@@ -212,85 +252,48 @@ class Preparation:
             ("text that is also trained on", training.hashes),
             ("text that embeddings begin with, a built-in name or keyword", _described()),
         ):
-            repeated = int(np.isin(given.hashes, known).sum())
-            if repeated:
+            if repeated := int(np.isin(given.hashes, known).sum()):
                 self.reports[role].noted[what] += repeated
-
-    def _hold_out(self, training: TextIndex, sources: dict[int, Source]) -> dict[int, Array] | None:
-        """Return the held-out texts by role, or None if the source has too few to spare.
-
-        Embeddings begin with the built-in names and keywords: such a text is no new one.
-        """
-        if SPLIT not in sources:
-            return None
-        may_be_held_out = ~np.isin(training.hashes, _described())
-        wanted = {
-            role: _share(fraction, len(training.hashes)) if role not in sources else 0
-            for role, fraction in self._fractions()
-        }
-        found = training.hold_out(sum(wanted.values()), may_be_held_out)
-        if 2 * len(found) < sum(wanted.values()):
-            return None
-        n_val = math.ceil(len(found) * wanted[VAL] / max(1, sum(wanted.values())))
-        return {VAL: found[:n_val], TEST: found[n_val:]}
-
-    def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
-        return (VAL, self.recipe.val_fraction), (TEST, self.recipe.test_fraction)
 
     def _add_held_out_keywords(self, training: TextIndex, sources: dict[int, Source]) -> None:
         """Validate on built-in keywords of the trained emoji, all of them new texts."""
-        seen = set(np.unique(training.pair_token).tolist())
+        trained = set(np.unique(training.pair_token).tolist())
         texts = HashedTexts(np.union1d(training.hashes, _described()))
         for role, fraction in self._fractions():
             if role in sources or not fraction:
                 continue
             split: Literal["val", "test"] = "val" if role == VAL else "test"
             report = Report(f"built-in keywords for {'validation' if role == VAL else 'test'}")
-            for _, table in self._tables():
-                emoji = [e for e in table if self.encoder.emoji_ids[e] in seen]
-                examples = keyword_examples(table, emoji, texts, split, report)
-                self._add_examples(role, examples, report)
+            for _, table in self.tables:
+                emoji = [e for e in table if self.encoder.emoji_ids[e] in trained]
+                self._add(role, keyword_examples(table, emoji, texts, split, report), report)
             if self.rows.count(role):
                 self.reports[role] = report
 
-    def _add_made_up_texts(self, held_out: Container[str]) -> Array:
+    def _add_synthetic_texts(self, held_out: Container[str]) -> Array:
         """Add texts made up of the built-in names and keywords and return their rows.
 
         Their emoji have no skin tones, as those of keywords: a text that names no tone would
         otherwise have a toned answer in a quarter of all cases.
         """
-        emoji = [e for e in self.table if not self.table.tones(e)]
-        maker = PhraseMaker(self.table, emoji, word_ranks(self.encoder.vocabulary), held_out)
-        report = self.reports[MADE_UP] = Report("made-up texts")
+        table = EmojiTable.builtin()
+        emoji = [e for e in table if not table.tones(e)]
+        ranks = word_ranks(self.encoder.tokenizer.get_vocab())
+        maker = PhraseMaker(table, emoji, ranks, held_out)
         examples = list(maker.examples(self.recipe.made_up_texts, seed=0))
-        report.rows_read = len(examples)
-        before = len(self.rows.role)
-        self._add_examples(MADE_UP, examples, report)
-        return np.arange(before, before + len(examples), dtype=np.uint32)
+        report = self.reports[MADE_UP] = Report("made-up texts", len(examples))
+        before = self.rows.n_rows
+        self._add(MADE_UP, examples, report)
+        return np.arange(before, self.rows.n_rows, dtype=np.uint32)
 
     def _summary(self, role: int) -> str:
         kept = self.rows.index(role)
-        # A text that is made up twice is trained on twice.
+        # A synthetic text that occurs twice is trained on twice.
         rows = self.rows.count(role) if role == MADE_UP else len(kept.rows)
         return self.reports[role].summary(rows, len(np.unique(kept.pair_token)))
 
 
-def _builtin(what: str, language: str) -> str:
-    """Return what a report calls the built-in names or keywords of a language."""
-    return f"built-in {what}" + (f" ({language})" if language != ENGLISH else "")
-
-
 @cache
 def _described() -> Array:
-    """Return the hashes of all texts that embeddings begin with, ascending."""
-    return np.sort(np.array([text_hash(text) for text in trained_descriptions()], np.uint64))
-
-
-def _share(fraction: float, texts: int) -> int:
-    """Return how many of ``texts`` to hold out: at least one if any are wanted."""
-    return min(MAX_HELD_OUT, max(1, round(fraction * texts))) if fraction and texts else 0
-
-
-def _split_summary(splits: dict[str, Split]) -> str:
-    counts = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
-    return f"rows by split: {counts}"
+    """Return the hashes of all texts that embeddings are initialised from."""
+    return np.array([text_hash(text) for text in trained_descriptions()], np.uint64)

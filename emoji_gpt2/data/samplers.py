@@ -11,18 +11,18 @@ from emoji_gpt2.batch import rank_and_world_size
 
 Array = np.ndarray
 WINDOW_STEPS = 64
-"""Rows are sorted by length within this many optimizer steps: hardly any padding is left."""
+"""Rows are sorted by length within windows of this many optimizer steps, to avoid padding."""
 WINDOWS = 4
-"""An epoch has so many windows at least, or short and long texts would have fixed places in it, as
-in Transformers' ``LengthGroupedSampler``."""
+"""An epoch has at least this many windows; a single one would sort it from short to long, as in
+Transformers' ``LengthGroupedSampler``."""
 
 
 class RankSampler(DistributedSampler[Array]):
-    """Yields the rows of one rank's batches, in an order of its own.
+    """Yields the rows of one rank's batches.
 
-    It asks ``torch.distributed`` for the rank when it is iterated, so that a loader may be made
-    before the processes know each other. A ``DistributedSampler``, since Lightning and Fabric
-    replace any other by their own.
+    The rank is read from ``torch.distributed`` when the sampler is iterated, so that a loader may
+    be made before the process group. It is a ``DistributedSampler``, since Lightning and Fabric
+    replace any other sampler by their own.
 
     Args:
         lengths: Token count of each row, ``[rows]``.
@@ -35,25 +35,23 @@ class RankSampler(DistributedSampler[Array]):
 
 
 class LengthGroupedSampler(RankSampler):
-    """Yield one rank's rows of each training batch: rows of like length together, shuffled.
+    """Yields one rank's rows of each training batch: rows of similar length together, shuffled.
 
-    Every epoch is a new permutation, a function of ``(seed, epoch)`` alone, and each iteration is
-    the next epoch. Every rank gets the same number of batches; in a short step some ranks may get
-    no row. Each row occurs exactly once over all ranks. Memory: 4 bytes a row for the order and 2
-    for the lengths.
+    Each iteration is the next epoch, whose permutation depends on ``(seed, epoch)`` alone. Every
+    rank gets the same number of batches; in a short step some ranks may get no row. Each row occurs
+    exactly once over all ranks.
 
     Args:
         lengths: Token count of each row, ``[rows]``.
         batch_size: Rows of one batch over all ranks.
-        seed: With the epoch, decides the order.
-        accumulate: Batches of one optimizer step. Batches of 8, and 2 x 4 accumulated, are the same
-            rows in each step.
+        seed: The order depends on it and on the epoch.
+        accumulate: Batches of one optimizer step. One batch of 8 and two accumulated batches of 4
+            hold the same rows.
 
     Attributes:
-        epoch: Of the present or next iteration.
-        given: How many of its batches training was given.
-        goes_on: Whether the next iteration goes on with the epoch, where ``load_state_dict`` says.
-        goes_on: Whether the next iteration goes on with the epoch, where ``load_state_dict`` says.
+        epoch: The epoch of the present or next iteration.
+        given: How many batches of this epoch were yielded to training.
+        goes_on: Whether the next iteration continues this epoch after ``given`` batches.
         shuffle: Whether epochs differ; ``overfit_batches`` repeats the first.
     """
 
@@ -66,28 +64,28 @@ class LengthGroupedSampler(RankSampler):
         self.goes_on = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be this epoch, unless it goes on; Lightning and Fabric call it."""
+        """Make this the next epoch, unless one is to be continued; Lightning and Fabric call it."""
         if not self.goes_on:
             self.epoch, self.given = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches were given out: the same on all ranks."""
+        """Return the epoch and how many of its batches were yielded; equal on all ranks."""
         return {"epoch": self.epoch, "batches": self.given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batch that the state was taken at."""
+        """Continue after the last batch of the state."""
         self.epoch, self.given = state["epoch"], state["batches"]
         self.goes_on = self.given < len(self)
 
     def follow(self, other: "LengthGroupedSampler") -> None:
-        """Begin with the epoch after that of another, or go on where that would have gone on."""
+        """Begin with the epoch after that of another sampler, or continue where it would."""
         self.epoch = other.epoch + (other.given > 0 and not other.goes_on)
         if other.goes_on:
             rows = other.given * other.batch_size
             self.load_state_dict({"epoch": other.epoch, "batches": rows // self.batch_size})
 
     def start(self) -> None:
-        """Begin the next epoch, or go on with the one that ``load_state_dict`` brought."""
+        """Begin the next epoch, or continue the one of ``load_state_dict``."""
         if self.given and not self.goes_on:
             self.epoch, self.given = self.epoch + 1, 0
         self.goes_on = False
@@ -97,7 +95,7 @@ class LengthGroupedSampler(RankSampler):
         return math.ceil(len(self.lengths) / step) * self.accumulate
 
     def __iter__(self) -> Iterator[Array]:
-        """Yield this rank's rows of the epoch's batches, without those that were given."""
+        """Yield this rank's rows of the remaining batches of the epoch."""
         rank, world_size = rank_and_world_size()
         for rows in self.batches()[self.given :]:
             yield rows[rank::world_size]
@@ -110,7 +108,7 @@ class LengthGroupedSampler(RankSampler):
         step = self.batch_size * self.accumulate
         n_whole = len(order) // step
         whole, short = np.split(order, [n_whole * step])
-        self._sort_windows(whole)  # the short step has rows of any length, and stands anywhere
+        self._sort_windows(whole)  # the short step holds rows of any length
         batches = [*whole.reshape(-1, self.batch_size)]
         batches += np.array_split(short, self.accumulate) if len(short) else []
         steps = rng.permutation(len(batches) // self.accumulate)
@@ -125,10 +123,10 @@ class LengthGroupedSampler(RankSampler):
 
 
 class EvaluationSampler(RankSampler, SequentialSampler):
-    """Yield one rank's batches, whole ones, of rows sorted by length; each row once over all ranks.
+    """Yields one rank's batches of rows sorted by length; each row once over all ranks.
 
-    A batch holds the same rows on any number of ranks, so that its sums are the same to the last
-    digit. Every rank gets the same number of batches: at the end some may get one without rows.
+    A batch holds the same rows on any number of ranks, so that its sums are equal to the last
+    digit. Every rank gets the same number of batches; the last ones may be empty.
 
     Args:
         lengths: Token count of each row, ``[rows]``.

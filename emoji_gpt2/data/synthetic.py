@@ -1,18 +1,16 @@
-"""Made-up texts from the emoji table: names and keywords, in part, inflected, among other words.
+"""Synthetic texts: words of an emoji's name and keywords, inflected, among other English words.
 
     maker = PhraseMaker(table, emoji, word_ranks(tokenizer.get_vocab()))
     for text, emoji, shares in maker.examples(40_000, seed=0):
         ...     # "halloween scary establish!", ("🧟",), (("🧟", 0.61), ("🎃", 0.17), ...)
 
-A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words put anywhere. Its
-answer, a soft target, is the posterior of the emoji given all of its words, under the process that
-made it up; the emoji that stands in the row is drawn from it. An emoji says word w of its
-description with P(w | emoji), English says it with P(w), so each word speaks for an emoji with
-log(1 + P(w | emoji) / (NOISE P(w))), the language-model form of tf-idf (Hiemstra 2000,
-https://doi.org/10.1007/s007999900025). P(w) follows Zipf's law over the order in
-which GPT-2's BPE learnt its words, which is that of their frequency: so "back" says less than
-"pizza", although few emoji have either. What each part gives is measured in
-``tests/benchmarks/results``.
+A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words in between. Its soft
+target is the posterior of the emoji given all words of the text; the emoji of the row is drawn from
+it. A word w of an emoji's description has the probability P(w | emoji), in English it has P(w), so
+its evidence for an emoji is log(1 + P(w | emoji) / (NOISE P(w))), the language-model form of tf-idf
+(Hiemstra 2000, https://doi.org/10.1007/s007999900025). P(w) follows Zipf's law over the order of
+GPT-2's BPE vocabulary, which is that of frequency: "back" is weaker evidence than "pizza", although
+few emoji have either. What each part contributes is measured in ``tests/benchmarks/results``.
 """
 
 from collections import Counter, defaultdict
@@ -30,15 +28,15 @@ from emoji_gpt2.emoji.text import normalize_text, words
 Floats = NDArray[np.float32]
 
 NOISE = 30.0
-"""How much likelier an English word is than a word of the description; higher is more doubtful."""
+"""How much likelier an English word is than a word of the description; higher is less certain."""
 ZIPF_OFFSET = 100
 UNKNOWN_RANK = 50_000
 INFLECTED = 0.7
-"""What an inflected form of a word counts for, beside the word itself."""
+"""The weight of an inflected form of a word; the word itself has 1."""
 MANY_KEYWORDS, EARLY = 0.5, 0.1
 """Exponents of the prior: emoji with many keywords and early in the table are used more."""
 MAX_ANSWERS = 32
-"""How many of the likeliest emoji are answers."""
+"""How many of the likeliest emoji are in a soft target."""
 MAX_WORDS, MAX_FILLERS = 4, 8
 P_NAME, P_INFLECT, P_STOP, P_COMMA = 0.1, 0.3, 0.3, 0.15
 
@@ -49,13 +47,13 @@ def _keywords(table: EmojiTable, emoji: str) -> list[str]:
 
 
 class PhraseMaker:
-    """Makes up texts and their answers.
+    """Makes synthetic texts and their soft targets.
 
     Args:
-        table: Where names and keywords are from.
-        emoji: Those to make texts for, and to answer with.
-        ranks: English words by frequency, 0 the most frequent, as ``word_ranks`` gives.
-        held_out: Normalised texts that none of the made-up ones may be, besides held-out keywords.
+        table: The table of names and keywords.
+        emoji: The emoji to make texts for; soft targets hold no others.
+        ranks: English words by frequency, 0 the most frequent, from ``word_ranks``.
+        held_out: Normalised texts that must not be made, besides held-out keywords.
     """
 
     def __init__(
@@ -85,7 +83,7 @@ class PhraseMaker:
         self.evidence = self._evidence(ranks, float(zipf.sum()))
 
     def _evidence(self, ranks: Mapping[str, int], total: float) -> dict[str, Floats]:
-        """Return what each word says for each emoji, in nats."""
+        """Return the evidence of each word for each emoji, in nats."""
         shares: dict[str, Floats] = defaultdict(lambda: np.zeros(len(self.emoji), np.float32))
         for place, counts in enumerate(self.counts):
             for word, count in counts.items():
@@ -99,9 +97,9 @@ class PhraseMaker:
         return evidence
 
     def posterior(self, text: str) -> tuple[NDArray[np.intp], Floats]:
-        """Return the places in ``emoji`` of the likeliest answers, and their shares, both falling.
+        """Return the indices into ``emoji`` of the likeliest ones and their probabilities, falling.
 
-        The shares of the ``MAX_ANSWERS`` returned sum to 1.
+        The probabilities of the ``MAX_ANSWERS`` returned sum to 1.
         """
         known = [
             self.evidence[word] for word in dict.fromkeys(words(text)) if word in self.evidence
@@ -112,7 +110,7 @@ class PhraseMaker:
         return best, shares / shares.sum()
 
     def examples(self, count: int, seed: int) -> Iterator[Example]:
-        """Yield ``count`` made-up texts, the same for the same seed, none of them held out."""
+        """Yield ``count`` synthetic texts, the same for the same seed, none of them held out."""
         rng = np.random.default_rng(seed)
         made = 0
         while made < count:

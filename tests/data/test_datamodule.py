@@ -517,7 +517,7 @@ from emoji_gpt2.data.prepare import Recipe
 from emoji_gpt2.data.rows import RowCollector
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 def killed(self, role, rows):
-    self.writer.add(rows.ids, rows.lengths, rows.n_prompt)
+    self.writer.add(rows.ids)
     os.kill(os.getpid(), signal.SIGKILL)
 RowCollector.add = killed
 tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
@@ -744,7 +744,7 @@ def test_the_module_s_own_tokenizer_and_default_cache(
 
 
 def test_a_frame_gives_the_rows_of_the_same_table_in_a_file(tmp_path: Path) -> None:
-    rows = [("pizza", "🍕"), ("NA", "🚀"), ('a "quoted", one', "🐱"), ("pizza slice", "🍕")]
+    rows = [("pizza\rpie", "🍕"), ("NA", "🚀"), ('a "quoted", one', "🐱"), ("pizza slice", "🍕")]
     path = tmp_path / "table.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "emoji"), *rows])
@@ -758,4 +758,25 @@ def test_a_frame_gives_the_rows_of_the_same_table_in_a_file(tmp_path: Path) -> N
     from_frame = EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path / "a"))
     from_file = EmojiDataModule(str(path), cache_dir=str(tmp_path / "b"))
     assert stored(from_frame) == stored(from_file)
-    assert len(list((tmp_path / "a" / "frames").iterdir())) == 1
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["rows"]
+
+
+def test_a_frame_is_copied_its_other_columns_do_not_count_and_gaps_are_empty(
+    tmp_path: Path,
+) -> None:
+    frame = pd.DataFrame({"text": [*"abcd", None, 6], "emoji": ["🍕"] * 6, "other": range(6)})
+    data = EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path))
+    frame["text"] = "changed"
+    data.prepare_data()
+    data.setup("fit")
+    assert data.report[0] == (
+        "DataFrame: 6 rows read, 1 emoji kept in 5 examples, 0 variants merged; dropped: "
+        "1 empty text"
+    )
+    frame["text"] = [*"abcd", None, 6]
+    again = EmojiDataModule.from_frame(frame.drop(columns="other"), cache_dir=str(tmp_path))
+    again.setup("fit")  # the same rows are there
+    line = refusal(
+        EmojiDataModule.from_frame(frame[["text"]], cache_dir=str(tmp_path)).prepare_data
+    )
+    assert line.startswith("--data.path: got the columns 'text' in 'DataFrame'")

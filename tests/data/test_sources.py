@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,7 +33,7 @@ from tests.hub.server import HubServer
 
 KAGGLE = "emoji,name,group,sub_group,codepoints\n"
 TABLE = "text,emoji\npizza,🍕\n⛩ shrine,⛩️\n"
-PIZZA = [(2, "pizza", "🍕"), (3, "⛩ shrine", "⛩️")]
+PIZZA = [("pizza", "🍕"), ("⛩ shrine", "⛩️")]
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -47,12 +48,13 @@ def opened(path: Path | str, **options: Any) -> Source:
     return open_source(path, **{"cache_dir": folder / "cache", **options})
 
 
-def records(source: Source, rows: int = 65_536) -> list[tuple[int, str, str]]:
-    found = []
+def records(source: Source, rows: int = 65_536) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     for chunk in source.chunks(rows):
         assert chunk.emoji is not None
-        assert 0 < len(chunk.lines) <= rows
-        found += zip(chunk.lines, chunk.texts, chunk.emoji, strict=True)
+        assert 0 < len(chunk.texts) <= rows
+        assert chunk.numbers == range(len(found) + 1, len(found) + 1 + len(chunk.texts))
+        found += zip(chunk.texts, chunk.emoji, strict=True)
     return found
 
 
@@ -75,22 +77,21 @@ LIST = json.dumps([json.loads(line) for line in LINES.splitlines()], indent=1)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "first_line"),
+    ("name", "content"),
     [
-        ("a.csv", TABLE, 2),
-        ("A.CSV", TABLE, 2),
-        ("a.tsv", TABLE.replace(",", "\t"), 2),
-        ("a.tab", TABLE.replace(",", "\t"), 2),
-        ("a.jsonl", LINES, 1),
-        ("a.ndjson", LINES, 1),
-        ("a.json", LINES, 1),
-        ("a.json", LIST, 1),
+        ("a.csv", TABLE),
+        ("A.CSV", TABLE),
+        ("a.tsv", TABLE.replace(",", "\t")),
+        ("a.tab", TABLE.replace(",", "\t")),
+        ("a.jsonl", LINES),
+        ("a.ndjson", LINES),
+        ("a.json", LINES),
+        ("a.json", LIST),
     ],
 )
-def test_text_formats(tmp_path: Path, name: str, content: str, first_line: int) -> None:
+def test_text_formats(tmp_path: Path, name: str, content: str) -> None:
     source = opened(write(tmp_path, name, content))
-    wanted = [(line - 2 + first_line, text, emoji) for line, text, emoji in PIZZA]
-    assert records(source) == wanted
+    assert records(source) == PIZZA
     assert source.columns == Columns("text", "emoji", None)
     assert source.path == tmp_path / name
 
@@ -102,7 +103,7 @@ def test_compressed(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes])
     path = write(tmp_path, "a.csv" + suffix, pack(TABLE.encode()))
     assert records(opened(path)) == PIZZA
     path = write(tmp_path, "a.jsonl" + suffix, pack(LINES.encode()))
-    assert records(opened(path), rows=1) == [(line - 1, *rest) for line, *rest in PIZZA]
+    assert records(opened(path), rows=1) == PIZZA
 
 
 @pytest.mark.parametrize("name", ["archive.zip", "emoji_df.csv.zip"])
@@ -125,9 +126,25 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     chunks = list(opened(tmp_path / "a.parquet").chunks(rows=2))
     assert chunks == [
-        Chunk([1, 2], ["pizza", ""], ["🍕", "⛩️"], ["1", "2"]),
-        Chunk([3], ["NA"], ["🚫"], [""]),
+        Chunk(range(1, 3), ["pizza", ""], ["🍕", "⛩️"], ["1", "2"]),
+        Chunk(range(3, 4), ["NA"], ["🚫"], [""]),
     ]
+
+
+def test_frame(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Name": ["a\rb", None, 7], "x": 0, "emoji": ["🍕", "NA", float("nan")]})
+    chunks = list(open_source(frame, cache_dir=tmp_path).chunks(rows=2))
+    assert chunks == [
+        Chunk(range(1, 3), ["a\rb", ""], ["🍕", "NA"], None),
+        Chunk(range(3, 4), ["7"], [""], None),
+    ]
+    digests = [
+        open_source(table, cache_dir=tmp_path).digest()
+        for table in (frame, frame.assign(x=1), frame.assign(emoji="🍕"))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    wanted = "got 'DataFrame' with a header only, wanted rows of data"
+    assert wanted in refusal(lambda: open_source(frame[:0], cache_dir=tmp_path))
 
 
 # --- headers and values ---------------------------------------------------------------------------
@@ -163,14 +180,14 @@ def test_headers_found(tmp_path: Path, content: str, columns: Columns) -> None:
 def test_columns_given(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "name,x,X,E\na,b,c,😀\n")
     assert opened(path, text_column="X", emoji_column="e").columns == Columns("X", "E", None)
-    assert records(opened(path, text_column="X", emoji_column="E")) == [(2, "c", "😀")]
-    assert records(opened(path, text_column="x", emoji_column="E")) == [(2, "b", "😀")]
+    assert records(opened(path, text_column="X", emoji_column="E")) == [("c", "😀")]
+    assert records(opened(path, text_column="x", emoji_column="E")) == [("b", "😀")]
 
 
 def test_emoji_are_optional_where_not_needed(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", "text\npizza\n\n \n")
+    path = write(tmp_path, "a.csv", 'text\npizza\n\n \n""\ncake\n')
     (chunk,) = opened(path, needs_emoji=False).chunks()
-    assert chunk == Chunk([2, 4], ["pizza", " "], None, None)
+    assert chunk == Chunk(range(1, 5), ["pizza", " ", "", "cake"], None, None)
     both = opened(write(tmp_path, "b.csv", TABLE), needs_emoji=False)
     assert both.columns.emoji == "emoji"
 
@@ -180,21 +197,21 @@ def test_emoji_are_optional_where_not_needed(tmp_path: Path) -> None:
 )
 def test_values_stay_text(tmp_path: Path, value: str) -> None:
     path = write(tmp_path, "a.csv", f"text,emoji,codepoints\n{value},{value},{value}\n")
-    assert list(opened(path).chunks()) == [Chunk([2], [value], [value], [value])]
+    assert list(opened(path).chunks()) == [Chunk(range(1, 2), [value], [value], [value])]
     line = json.dumps({"text": value, "emoji": value, "codepoints": value})
     path = write(tmp_path, "a.jsonl", line)
-    assert list(opened(path).chunks()) == [Chunk([1], [value], [value], [value])]
+    assert list(opened(path).chunks()) == [Chunk(range(1, 2), [value], [value], [value])]
 
 
 def test_json_values(tmp_path: Path) -> None:
     rows = ['{"text": 1.50, "emoji": 1E9}', "", '{"text": null}', '{"emoji": NaN, "text": true}']
     source = opened(write(tmp_path, "a.jsonl", "\ufeff" + "\r\n".join(rows)))
-    assert records(source) == [(1, "1.50", "1E9"), (3, "", ""), (4, "true", "")]
+    assert records(source) == [("1.50", "1E9"), ("", ""), ("true", "")]
 
 
-def test_lines_of_records_that_span_lines(tmp_path: Path) -> None:
+def test_records_that_span_lines(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'text,emoji\n"a\n\nb, ""c""",1\n\nd,2\n')
-    assert records(opened(path), rows=1) == [(2, 'a\n\nb, "c"', "1"), (6, "d", "2")]
+    assert records(opened(path), rows=1) == [('a\n\nb, "c"', "1"), ("d", "2")]
 
 
 def test_chunks_can_be_read_again_and_left_early(tmp_path: Path) -> None:
@@ -207,12 +224,12 @@ def test_chunks_can_be_read_again_and_left_early(tmp_path: Path) -> None:
 
 def test_giant_cell(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"text,emoji\n{'a' * 1_000_000},😀\n")
-    assert [len(text) for _, text, _ in records(opened(path))] == [1_000_000]
+    assert [len(text) for text, _ in records(opened(path))] == [1_000_000]
 
 
 def test_encoding(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,emoji\ncafé,1\n".encode("latin-1"))
-    assert records(opened(path, encoding="latin-1")) == [(2, "café", "1")]
+    assert records(opened(path, encoding="latin-1")) == [("café", "1")]
     path = write(tmp_path, "b.csv", TABLE.encode("utf-16"))
     assert records(opened(path, encoding="UTF-16")) == PIZZA
 
@@ -248,7 +265,7 @@ def test_any_rows_come_back(
         else:
             dicts = [dict(zip(("text", "emoji"), row, strict=True)) for row in rows]
             file.write(json.dumps(dicts) if name == "a.json" else "\n".join(map(json.dumps, dicts)))
-    assert [(text, emoji) for _, text, emoji in records(opened(path), size)] == rows
+    assert records(opened(path), size) == rows
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -278,94 +295,59 @@ def parquet(columns: dict[str, Any]) -> bytes:
 
 LONG = "text,emoji\n" + "".join(f"pizza number {i},🍕\n" for i in range(20_000))
 BROKEN = "wanted a readable file that is complete and compressed as its name says"
-CELLS = "wanted 2 as in its header; put double quotes around a cell that holds a comma"
+CSV = "wanted rows as wide as the header, quotes closed; put double quotes around a cell that holds"
+OTHER = "wanted utf-8 text; save it as UTF-8 or name its encoding, as in --data.encoding latin-1"
+SHORT = "wanted 2 as in its header; complete the row; is the file cut off?"
 
+NO_TEXT = (
+    "got the columns 'x', 'emoji' in 'a.csv', wanted one named name or text or description or "
+    "prompt; name the column of text with --data.text_column"
+)
+NOT_JSON = (
+    "got line 4 of 'a.jsonl', which is not JSON (Expecting property name enclosed in double "
+    "quotes), wanted one JSON object a line, or a list of them; mend it"
+)
+JSON_LIST = 'got a list in line 3 of \'a.jsonl\', wanted a JSON object such as {"text": "pizza", '
+COLUMNS_JSON = '{"text": {"0": "a"}, "emoji": {"0": "b"}}'
+LISTS = {"text": ["a"], "emoji": [["b"]]}
 BAD = {
-    "empty": (
-        "a.csv",
-        "",
-        "got the empty file 'a.csv', wanted a table with named columns; fill it",
-    ),
-    "blank": (
-        "a.csv",
-        " \n\n \r\n",
-        "got the empty file 'a.csv', wanted a table with named columns",
-    ),
+    "empty": ("a.csv", "", "got the empty file 'a.csv', wanted a table with named columns; fill"),
+    "blank": ("a.csv", " \n\n \r\n", "got the empty file 'a.csv', wanted a table with named"),
     "empty-jsonl": ("a.jsonl", "\n \n", "got the empty file 'a.jsonl', wanted a table"),
     "empty-list": ("a.json", "[]", "got the empty file 'a.json', wanted a table"),
     "only-bom": ("a.csv", "\ufeff", "got the empty file 'a.csv'"),
     "header-only": ("a.csv", KAGGLE, "got 'a.csv' with a header only, wanted rows of data"),
     "header-only-parquet": ("a.parquet", parquet({"text": [], "emoji": []}), "a header only"),
-    "no-text-column": (
-        "a.csv",
-        "x,emoji\n1,2\n",
-        (
-            "got the columns 'x', 'emoji' in 'a.csv', wanted one named name or text or "
-            "description or prompt; name the column of text with --data.text_column"
-        ),
-    ),
-    "no-emoji-column": (
-        "a.csv",
-        "text,y\n1,2\n",
-        (
-            "got the columns 'text', 'y' in 'a.csv', wanted one named emoji or emojis or "
-            "completion; name the column of emoji with --data.emoji_column"
-        ),
-    ),
+    "no-text-column": ("a.csv", "x,emoji\n1,2\n", NO_TEXT),
+    "no-emoji-column": ("a.csv", "text,y\n1,2\n", "name the column of emoji with --data.emoji_co"),
     "wrong-comma": ("a.csv", "text;emoji\na;b\n", "got the columns 'text;emoji' in 'a.csv'"),
     "many-columns": ("a.csv", ",".join("ab" * 50) + "\n", "'a', 'b', 'a', 'b', … in 'a.csv'"),
     "twice": ("a.csv", "text,emoji,emoji\na,b,c\n", "got 2 columns named 'emoji' in 'a.csv'"),
     "twice-but-for-case": ("a.csv", "TEXT,Text,emoji\n1,2,3\n", "got 2 columns named 'text' in"),
-    "too-many-cells": ("a.csv", TABLE + "\na,b,c\n", f"got 3 cells in line 5 of 'a.csv', {CELLS}"),
-    "too-few-cells": ("a.csv", TABLE + "a\n", f"got 1 cell in line 4 of 'a.csv', {CELLS}"),
-    "cells-after-long-cell": ("a.csv", 'text,emoji\n"a\nb",c\nd\n', "got 1 cell in line 4"),
-    "open-quote": (
+    "wide-row": ("a.csv", TABLE + "\na,b,c\n", f"(Expected 2 fields in line 5, saw 3), {CSV}"),
+    "wide-first-row": ("a.csv", "text,emoji\na,b,c\n", "(Expected 2 fields in line 2, saw 3)"),
+    "short-row": (
         "a.csv",
-        TABLE + 'x,y\n"never closed,🍕\nb,c\n',
-        (
-            "got a record in lines 5 to 6 of 'a.csv' that is not CSV (unexpected end of data), "
-            'wanted each opening double quote closed (see line 5) and a quote in a cell as "";'
-        ),
+        TABLE + "a\n",
+        f"cells in record 3 after the header of 'a.csv', {SHORT}",
     ),
-    "text-after-quote": ("a.csv", TABLE + '"a"b,c\n', "got a record in line 4 of 'a.csv' that is"),
-    "latin-1": (
-        "a.csv",
-        (LONG + "café").encode("latin-1", "ignore") + b",1\nb,2\n",
-        (
-            "got byte 0xE9 in line 20002 of 'a.csv', wanted utf-8 text; save the file as UTF-8 "
-            "or name its encoding, as in --data.encoding latin-1"
-        ),
-    ),
-    "latin-1-gz": (
-        "a.csv.gz",
-        gzip.compress(b"text,emoji\nab,c\n\xff,d"),
-        "got byte 0xFF in line 3",
-    ),
-    "cut-utf8": (
-        "a.csv",
-        TABLE.encode() + "a,🍕".encode()[:-1],
-        "got byte 0xF0 in line 4 of 'a.csv'",
-    ),
-    "utf-16": ("a.csv", TABLE.encode("utf-16"), "begins as UTF-16 does, wanted utf-8 text; say so"),
-    "png": ("a.csv", b"\x89PNG\r\n\x1a\n", "got 'a.csv', which looks binary (a PNG image), wanted"),
-    "zip-as-csv": ("a.csv", zipped("a"), "looks binary (a zip archive or a spreadsheet)"),
-    "nul": ("a.csv", "text,emoji\na\0,b\n", "got 'a.csv', which looks binary (binary data)"),
-    "gzip-as-csv": ("a.csv", gzip.compress(TABLE.encode()), "looks binary (gzip data)"),
-    "parquet-as-csv": ("a.csv", parquet({"text": ["a"]}), "looks binary (a Parquet file)"),
+    "cut-csv": ("a.csv", LONG[:-3], "got fewer cells in record 20,000 after the header of 'a.csv'"),
+    "open-quote": ("a.csv", TABLE + '"open,🍕\nb,c\n', f"CSV (unexpected end of data), {CSV}"),
+    "text-after-quote": ("a.csv", TABLE + '"a"b,c\n', "CSV (',' expected after '\"'), wanted"),
+    "latin-1": ("a.csv", LONG.encode() + b"caf\xe9,1\n", "can't decode byte 0xe9 in position"),
+    "latin-1-gz": ("a.csv.gz", gzip.compress(b"text,emoji\nab,c\n\xff,d"), OTHER),
+    "cut-utf8": ("a.csv", TABLE.encode() + "a,🍕".encode()[:-1], OTHER),
+    "utf-16": ("a.csv", TABLE.encode("utf-16"), OTHER),
+    "png": ("a.csv", b"\x89PNG\r\n\x1a\n", OTHER),
+    "zip-as-csv": ("a.csv", zipped("a"), OTHER),
+    "gzip-as-csv": ("a.csv", gzip.compress(TABLE.encode()), OTHER),
+    "parquet-as-csv": ("a.csv", parquet({"text": ["a"]}), OTHER),
     "cut-gzip": ("a.csv.gz", gzip.compress(LONG.encode())[:-9], BROKEN),
-    "csv-as-gzip": (
-        "a.csv.gz",
-        TABLE,
-        "got 'a.csv.gz', which cannot be read to its end (Not a gzip",
-    ),
+    "csv-as-gzip": ("a.csv.gz", TABLE, "'a.csv.gz', which cannot be read to its end (Not a gzip"),
     "cut-bz2": ("a.csv.bz2", bz2.compress(LONG.encode())[:-9], BROKEN),
     "cut-xz": ("a.csv.xz", lzma.compress(LONG.encode())[:-9], BROKEN),
     "cut-zip": ("a.csv.zip", zipped("a.csv")[:-9], "got 'a.csv.zip', which cannot be"),
-    "zip-of-two": (
-        "a.zip",
-        zipped("a.csv", "b.csv"),
-        "got 'a.zip' with 2 files, wanted a zip arch",
-    ),
+    "zip-of-two": ("a.zip", zipped("a.csv", "b.csv"), "'a.zip' with 2 files, wanted a zip archive"),
     "zip-in-zip": ("a.zip", zipped("b.zip"), "got 'b.zip' in 'a.zip', wanted one of .csv"),
     "encrypted-zip": ("a.csv.zip", encrypted(), "is encrypted, password required"),
     "not-parquet": ("a.parquet", TABLE, "got 'a.parquet', which cannot be read (Parquet magic"),
@@ -373,53 +355,21 @@ BAD = {
     "empty-parquet": ("a.parquet", b"", "got 'a.parquet', which cannot be read (Parquet file size"),
     "parquet-lists": (
         "a.parquet",
-        parquet({"text": ["a"], "emoji": [["b"]]}),
-        "in column 'emoji' of 'a.parquet', wanted strings; write each value as one string",
+        parquet(LISTS),
+        "in column 'emoji' of 'a.parquet', wanted strin",
     ),
-    "not-json": (
-        "a.jsonl",
-        LINES + "\n{text: 1}\n",
-        (
-            "got line 4 of 'a.jsonl', which is not JSON (Expecting property name enclosed in "
-            "double quotes, column 2), wanted one JSON object a line"
-        ),
-    ),
+    "not-json": ("a.jsonl", LINES + "\n{text: 1}\n", NOT_JSON),
     "deep-json": ("a.jsonl", "[" * 200_000, "got line 1 of 'a.jsonl', which is not JSON"),
-    "json-array-line": (
-        "a.jsonl",
-        LINES + '["a", "b"]\n',
-        (
-            "got a list in line 3 of 'a.jsonl', wanted a JSON object such as "
-            '{"text": "pizza", "emoji": "🍕"}; mend it'
-        ),
-    ),
-    "json-of-columns": (
-        "a.json",
-        '{"text": {"0": "a"}, "emoji": {"0": "b"}}',
-        "got a dict as 'text' in line 1 of 'a.json', wanted a string",
-    ),
+    "json-array-line": ("a.jsonl", LINES + '["a", "b"]\n', JSON_LIST),
+    "json-of-columns": ("a.json", COLUMNS_JSON, "got a dict as 'text' in line 1 of 'a.json', want"),
     "json-list-value": ("a.json", '[{"text": "a", "emoji": ["b"]}]', "'emoji' in record 1 of"),
     "json-list-of-lists": ("a.json", "[[1]]", "got a list in record 1 of 'a.json'"),
-    "cut-json-list": (
-        "a.json",
-        LIST[:-1],
-        "got 'a.json', which is not JSON (Expecting ',' delimit",
-    ),
-    "half-emoji": (
-        "a.jsonl",
-        LINES + '{"text": "\\ud83d", "emoji": ""}',
-        r"got half a character (\ud800 to \udfff) as 'text' in line 3 of 'a.jsonl', wanted whole",
-    ),
-    "unknown-end": (
+    "cut-json-list": ("a.json", LIST[:-1], "JSON (Expecting ',' delimiter: line 10"),
+    "xlsx": (
         "a.xlsx",
         b"",
-        (
-            "got 'a.xlsx', wanted a name that ends in .csv, .tsv, .tab, .jsonl, .ndjson, .json or "
-            ".parquet; convert or rename it (all but .parquet may be compressed: "
-            ".gz, .bz2, .xz, .zip)"
-        ),
+        "a name that ends in .csv, .tsv, .tab, .jsonl, .ndjson, .json or .parq",
     ),
-    "txt": ("a.txt", TABLE, "got 'a.txt', wanted a name that ends in .csv"),
     "no-end": ("csv", TABLE, "got 'csv', wanted a name that ends in .csv"),
     "packed-parquet": ("a.parquet.gz", b"", "got 'a.parquet.gz', wanted a name that ends in"),
     "zst": ("a.csv.zst", b"", "got 'a.csv.zst', wanted a name that ends in"),
@@ -447,15 +397,20 @@ def test_headers_are_refused_at_once(tmp_path: Path, case: str) -> None:
 def test_rows_before_a_bad_one_are_read(tmp_path: Path) -> None:
     source = opened(write(tmp_path, "a.csv", LONG + "too,many,cells\n"))
     chunks = source.chunks(rows=1_000)
-    assert sum(len(next(chunks).lines) for _ in range(20)) == 20_000
-    assert "3 cells in line 20002" in refusal(lambda: next(chunks))
+    assert sum(len(next(chunks).texts) for _ in range(20)) == 20_000
+    assert "Expected 2 fields in line 20002, saw 3" in refusal(lambda: next(chunks))
 
 
 def test_quote_left_open_in_a_huge_file(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", TABLE + '"open,🍕\n' + "abcdefgh,1\n" * 1_600_000)
-    line = refusal(lambda: records(opened(path)))
-    assert "record in lines 4 to " in line
-    assert "field larger than field limit" in line
+    assert "field larger than field limit" in refusal(lambda: records(opened(path)))
+
+
+def test_blank_lines_and_half_characters_are_no_end(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,emoji\na,1\n" + "\n \n" * 50 + "b,2\n")
+    assert records(opened(path), rows=10) == [("a", "1"), ("b", "2")]
+    path = write(tmp_path, "a.jsonl", '{"text": "\\ud83d", "emoji": "1"}')
+    assert records(opened(path)) == [("\ud83d", "1")]
 
 
 def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +430,9 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         line = refusal(lambda encoding=encoding: opened("a.csv", encoding=encoding))
         assert line.startswith(f"--data.encoding: got {encoding!r}, wanted the name of a text enc")
     line = refusal(lambda: opened("a.csv", encoding="utf-16"))
-    assert line.startswith("--data.path: got 'a.csv', which is in another encoding (UTF-16 stream")
+    assert line.startswith(
+        "--data.path: got 'a.csv', which is in another encoding or no text (UTF-16"
+    )
 
 
 def test_bad_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -647,7 +604,7 @@ def test_hub_offline(tmp_path: Path) -> None:
         "except ValueError as error: print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    environment["PYTHONPATH"] = str(Path(sources.__file__).parents[3])
+    environment["PYTHONPATH"] = str(Path(sources.__file__).parents[2])
     result = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
@@ -687,21 +644,6 @@ def test_hub_refusals(monkeypatch: pytest.MonkeyPatch, name: str, wanted: str) -
     line = refusal(lambda: opened("hf://datasets/user/name/a.csv"))
     assert line.startswith("--data.path: got 'hf://datasets/user/name/a.csv', wanted ")
     assert wanted in line
-
-
-def test_reading_loads_no_heavy_package(tmp_path: Path) -> None:
-    heavy = {"torch", "pandas", "pyarrow"}
-    code = f"import sys, emoji_gpt2.data.sources; print({heavy} & {{*sys.modules}})"
-    root = str(Path(sources.__file__).parents[3])
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": root},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout == "set()\n"
 
 
 def test_a_data_set_of_the_hub_is_read(hub: HubServer, tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoji_gpt2.data.splits import TextIndex, distinct, first_of_each, packed_pairs
-from emoji_gpt2.data.store import Split
+from emoji_gpt2.data.splits import Split, TextIndex, text_index
 
 Row = tuple[str, tuple[int, ...]]
 EMOJI = st.integers(50_257, 50_262)
@@ -27,11 +26,9 @@ def index_of(rows: list[Row], used: list[int] | None = None) -> TextIndex:
     """Index the rows numbered ``used`` among all ``rows``."""
     numbers = np.arange(len(rows)) if used is None else np.array(used)
     hashes = np.array([hash_of(text) for text, _ in rows], dtype=np.uint64)
-    texts, text_of_row = np.unique(hashes[numbers], return_inverse=True)
     tokens = np.array([token for _, emoji in rows for token in emoji], dtype=np.uint16)
     n_emoji = np.array([len(emoji) for _, emoji in rows], dtype=np.uint16)
-    pairs = packed_pairs(numbers, text_of_row, tokens, n_emoji)
-    return TextIndex(numbers, texts, text_of_row, pairs)
+    return text_index(numbers, hashes, tokens, n_emoji)
 
 
 class Parts(NamedTuple):
@@ -121,15 +118,6 @@ def test_the_held_out_texts_do_not_depend_on_the_order_of_rows(
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert parts_of(rows, wanted).held_out == parts_of(shuffled, wanted).held_out
-
-
-@given(st.lists(st.integers(0, 20)))
-def test_distinct_values_and_their_first_places(values: list[int]) -> None:
-    found, places = distinct(np.array(values, dtype=np.uint64))
-    assert found.tolist() == sorted(set(values))
-    assert found[places].tolist() == values
-    first = first_of_each(np.array(values, dtype=np.uint64)).tolist()
-    assert first == [value not in values[:place] for place, value in enumerate(values)]
 
 
 def test_the_same_rows_split_the_same() -> None:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoji_gpt2.batch import SoftTargets
-from emoji_gpt2.data.store import Split, Store, StoreWriter, is_whole
+from emoji_gpt2.batch import NO_SOFT_TARGETS, SoftTargets
+from emoji_gpt2.data.splits import Split
+from emoji_gpt2.data.store import Store, StoreWriter, is_whole
 
 ROW = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8)
 ROWS = [[1, 2, 3], [70_000, 5], [6]]
@@ -23,17 +24,28 @@ def train_on(rows: Sequence[int]) -> dict[str, Split]:
     return {"train": Split(np.array(rows, dtype=np.int64))}
 
 
-def add(writer: StoreWriter, rows: Sequence[Sequence[int]], n_prompt: Sequence[int]) -> None:
-    ids = np.array([token for row in rows for token in row], dtype=np.uint32)
-    writer.add(ids, np.array([len(row) for row in rows], np.int64), np.array(n_prompt, np.int64))
+def flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array([token for row in rows for token in row], dtype=np.uint32)
+
+
+def finish(
+    writer: StoreWriter,
+    rows: Sequence[Sequence[int]] = ROWS,
+    n_prompt: Sequence[int] | None = None,
+    soft: SoftTargets = NO_SOFT_TARGETS,
+    splits: dict[str, Split] | None = None,
+    report: str = "a line",
+) -> None:
+    lengths = np.array([len(row) for row in rows], np.uint16)
+    prompts = np.array([1] * len(rows) if n_prompt is None else n_prompt, np.uint16)
+    writer.finish(lengths, prompts, soft, splits or train_on(range(len(rows))), [report])
 
 
 def write(folder: Path, rows: Sequence[Sequence[int]] = ROWS, report: str = "a line") -> Store:
+    one = np.array([1])
     with StoreWriter(folder) as writer:
-        add(writer, rows, [1] * len(rows))
-        one = np.array([1])
-        writer.add_soft_targets(SoftTargets(one, one, one.astype(np.uint32), one / 1))
-        writer.finish(train_on(range(len(rows))), [report])
+        writer.add(flat(rows))
+        finish(writer, rows, soft=SoftTargets(one, one, one, one / 1), report=report)
     return Store(folder)
 
 
@@ -45,26 +57,22 @@ def test_rows_come_back_as_they_were_added(
     rows = [row for chunk in chunks for row in chunk]
     prompts = [data.draw(st.integers(0, len(row))) for row in rows]
     answers = [row[: i % 3] for i, row in enumerate(rows)]
-    flat = np.array([token for one in answers for token in one], dtype=np.int64)
     offsets = np.array([sum(map(len, answers[:i])) for i in range(len(rows) + 1)])
-    ranked = Split(np.arange(len(rows))[::-1].copy(), flat, offsets)
+    ranked = Split(np.arange(len(rows))[::-1].copy(), flat(answers), offsets)
+    splits = train_on([0] if rows else []) | {"val": ranked}
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "deep" / "store"
         with StoreWriter(folder) as writer:
-            done = 0
             for chunk in chunks:
-                add(writer, chunk, prompts[done : done + len(chunk)])
-                done += len(chunk)
-                assert writer.lengths.values.tolist() == [len(row) for row in rows[:done]]
-                assert writer.n_prompt.values.tolist() == prompts[:done]
-            writer.finish(train_on([0] if rows else []) | {"val": ranked}, ["é", "🍕"])
+                writer.add(flat(chunk))
+            finish(writer, rows, prompts, splits=splits, report="é 🍕")
         assert is_whole(folder)
         assert [entry.name for entry in folder.parent.iterdir()] == ["store"]
         for store in (Store(folder), pickle.loads(pickle.dumps(Store(folder)))):
             found = [store.row(i) for i in range(len(rows))]
             assert [(ids.tolist(), n) for ids, n in found] == list(zip(rows, prompts, strict=True))
             assert store.lengths.tolist() == [len(row) for row in rows]
-            assert store.report == ["é", "🍕"]
+            assert store.report == ["é 🍕"]
             assert list(store.splits) == ["train", "val"]
             assert store.splits["train"].rows.tolist() == ([0] if rows else [])
             assert store.splits["train"].answers is None
@@ -74,10 +82,9 @@ def test_rows_come_back_as_they_were_added(
 
 
 def test_a_store_of_no_rows(tmp_path: Path) -> None:
+    none = Split(np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(1, np.int64))
     with StoreWriter(tmp_path / "store") as writer:
-        assert len(writer.lengths.values) == len(writer.n_prompt.values) == 0
-        none = Split(np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(1, np.int64))
-        writer.finish({"train": Split(np.empty(0, np.int64)), "val": none}, [])
+        finish(writer, [], splits=train_on([]) | {"val": none})
     store = Store(tmp_path / "store")
     assert is_whole(tmp_path / "store")
     assert (len(store.lengths), len(store.splits["train"]), len(store.splits["val"])) == (0, 0, 0)
@@ -90,23 +97,19 @@ SOFT = st.lists(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1, width=32))
 def test_soft_targets_come_back_for_any_rows_in_any_order(
     of_rows: list[list[tuple[int, float]]], data: st.DataObject
 ) -> None:
-    """Rows are added in two chunks; those of an empty list have no soft targets."""
-    cut = data.draw(st.integers(0, len(of_rows)))
+    """Rows of an empty list have no soft targets."""
     asked = data.draw(st.lists(st.integers(0, len(of_rows)), max_size=6))
+    rows = [row for row in range(len(of_rows)) if of_rows[row]]
+    answers = [answer for row in rows for answer in of_rows[row]]
+    targets = SoftTargets(
+        np.array(rows, np.uint32),
+        np.array([len(of_rows[row]) for row in rows], np.uint16),
+        np.array([token for token, _ in answers], np.uint32),
+        np.array([share for _, share in answers], np.float32),
+    )
     with tempfile.TemporaryDirectory() as parent:
         with StoreWriter(Path(parent) / "store") as writer:
-            for part in (range(cut), range(cut, len(of_rows))):
-                rows = [row for row in part if of_rows[row]]
-                flat = [answer for row in rows for answer in of_rows[row]]
-                writer.add_soft_targets(
-                    SoftTargets(
-                        np.array(rows, np.uint32),
-                        np.array([len(of_rows[row]) for row in rows], np.uint16),
-                        np.array([token for token, _ in flat], np.uint32),
-                        np.array([share for _, share in flat], np.float32),
-                    )
-                )
-            writer.finish(train_on([]), [])
+            finish(writer, [], soft=targets)
         soft = Store(Path(parent) / "store").soft_targets(np.array(asked, np.int64))
     of_asked = [of_rows[row] if row < len(of_rows) else [] for row in asked]
     assert soft.rows.tolist() == [place for place, answers in enumerate(of_asked) if answers]
@@ -169,7 +172,7 @@ class Interrupted(BaseException):
 def break_off(folder: Path, error: type[BaseException]) -> None:
     """Raise ``error`` in the middle of writing other rows than ``ROWS``."""
     with StoreWriter(folder) as writer:
-        add(writer, [[9], [9]], [1, 1])
+        writer.add(flat([[9], [9]]))
         assert len(list(folder.parent.glob(".store-*"))) == 1
         raise error
 
@@ -192,17 +195,17 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_writer_that_never_finishes_leaves_nothing_behind(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as writer:
-        add(writer, ROWS, [1, 1, 1])
+        writer.add(flat(ROWS))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_writers_the_first_wins(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as one, StoreWriter(tmp_path / "store") as two:
-        add(one, [[1]], [0])
-        add(two, [[1]], [0])
-        one.finish(train_on([0]), ["one"])
+        one.add(flat([[1]]))
+        two.add(flat([[1]]))
+        finish(one, [[1]], report="one")
         mapped = Store(tmp_path / "store")  # as another rank may have done by now
-        two.finish(train_on([0]), ["two"])
+        finish(two, [[1]], report="two")
     assert Store(tmp_path / "store").report == ["one"]
     assert mapped.row(0)[0].tolist() == [1]
     assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
