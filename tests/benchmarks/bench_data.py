@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorForLanguageModeling
 
 from emoji_gpt2 import EmojiDataModule, EmojiTable
-from emoji_gpt2.data.encode import CHUNK, RowEncoder
+from emoji_gpt2.data.encode import RowEncoder
+from emoji_gpt2.data.prepare import CHUNK
 from emoji_gpt2.data.examples import Report, read_examples
 from emoji_gpt2.data.prepare import Recipe
 from emoji_gpt2.data.sources import open_source
@@ -67,8 +68,8 @@ class Stages:
 
     def tokenize(self) -> object:
         """Make token ids and hashes, as if no word had been seen before."""
-        encoder = RowEncoder(self.tokenizer, "keep", 128)
-        return [encoder.examples(part, Report("table")) for part in self.examples]
+        encoder = RowEncoder(self.tokenizer, 128)
+        return [encoder.encode(part, Report("table")) for part in self.examples]
 
     def tokenize_alone(self) -> object:
         """Let ``tokenizers`` make ids of the same texts."""
