@@ -49,7 +49,7 @@ def metadata(facts: RunFacts) -> ModelCardData:
         if math.isfinite(facts.metrics.get(name, math.nan))
     ]
     return ModelCardData(
-        language="en",
+        language=facts.language,
         license=facts.license,
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -107,7 +107,7 @@ def _use(facts: RunFacts) -> str:
     where = "" if "/" in facts.model_path else f", beside the folder {_code(facts.model_path)}"
     return f"""## How to use it
 
-With Transformers alone{where}; write the text in lower case, and cut long ones by `truncation`:
+With Transformers alone{where}; `truncation` cuts long texts:
 
 ```python
 from transformers import pipeline
@@ -116,7 +116,7 @@ pipe = pipeline("text-generation", {path})
 pipe({_quoted(first.text)}, return_full_text=False, truncation=True)  # {answer}
 ```
 
-With `emoji_gpt2`, which takes any spelling and ranks all emoji too:
+With `emoji_gpt2`, which ranks all emoji too:
 
 ```python
 from emoji_gpt2 import EmojiGenerator
@@ -197,17 +197,17 @@ def _limits(facts: RunFacts) -> str:
             f"training: {'; '.join(better)}."
         )
     if facts.builtin_data:
+        synthetic = " and on synthetic texts of these" * facts.has_synthetic_texts
         lines.append(
-            "It was trained on names and keywords and on texts made up of these, not on sentences "
-            "that people wrote: what a text means beyond its words, such as mood, irony or a "
-            "negation, it has never seen."
+            f"It was trained on names and keywords{synthetic}, not on sentences that people wrote: "
+            "what a text means beyond its words, such as mood, irony or a negation, it has never "
+            "seen."
         )
     else:
         lines.append("It knows the kind of text that it was trained on, and little beyond.")
     if not facts.base_model:
         lines.append("It read nothing but these texts: other words mean nothing to it.")
     gpt2 = ", and GPT-2's are English too" if facts.base_model else ""
-    lines.append("Its texts were in lower case; plain Transformers does not lower yours for you.")
     lines.append(
         f"Emoji tokens began as the English names and keywords of the emoji{gpt2}: expect no other "
         "language to work."

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from huggingface_hub import ModelCard, hf_hub_download
+from huggingface_hub import ModelCard
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
@@ -26,6 +26,7 @@ from emoji_gpt2.card.curves import Metrics, curves_png, read_metrics
 from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import baselines, evenly, validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.emoji.languages import ENGLISH
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.evaluation.picture import can_plot
 from emoji_gpt2.generation.generator import EmojiGenerator
@@ -134,6 +135,8 @@ def _data(data: EmojiDataModule) -> dict[str, Any]:
     on_hub = re.match(r"hf://datasets/([^/]+/[^/@]+)", path or "")
     return {
         "builtin_data": path is None,
+        "language": "en" if path is None and list(data.recipe.languages) == [ENGLISH] else None,
+        "has_synthetic_texts": data.recipe.made_up_texts > 0,
         "dataset": on_hub[1] if on_hub else None,
         "source": public_name(path) if path else None,
         "report": tuple(data.report),
@@ -157,17 +160,14 @@ def _origin(base_model: str | None) -> dict[str, Any]:
     return {
         "base_model": base_model if on_hub else folder.name,
         "base_is_on_hub": on_hub,
-        "license": _license(base_model if on_hub else folder, on_hub),
+        "license": None if on_hub else _license(folder),
     }
 
 
-def _license(base_model: str | Path, on_hub: bool) -> str | None:
+def _license(folder: Path) -> str | None:
     """Return the licence that the base model's own card names; None if there is no such card."""
-    with contextlib.suppress(Exception):  # no network, no card, or no metadata in it
-        path = Path(base_model) / "README.md"
-        if on_hub:
-            path = Path(hf_hub_download(str(base_model), "README.md", etag_timeout=5))
-        found = ModelCard.load(path).data.license
+    with contextlib.suppress(Exception):  # no card, or no metadata in it
+        found = ModelCard.load(folder / "README.md").data.license
         return str(found) if found else None
     return None
 

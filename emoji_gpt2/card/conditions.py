@@ -3,7 +3,6 @@
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
@@ -76,11 +75,4 @@ def hardware(trainer: Trainer) -> str:
     if device.type != "cpu":
         return f"{trainer.world_size} x {device.type}"
     processes = "1 process" if trainer.world_size == 1 else f"{trainer.world_size} processes"
-    return f"CPU ({_cpu_name()}, {os.cpu_count()} cores; {processes})"
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")  # Linux; elsewhere, platform knows the name
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(filter(None, [*names, platform.processor()]), platform.machine())
+    return f"CPU ({platform.machine()}, {os.cpu_count()} cores; {processes})"

@@ -37,8 +37,10 @@ class RunFacts:
         held_out: Validation texts, likewise.
         base_model: Hub id or folder name of the weights that training began with.
         base_is_on_hub: Whether ``base_model`` is a Hub id.
-        license: Of the weights; None if it cannot be known.
+        license: Of the weights; None if it is not known.
+        language: Of the training texts, such as en; None if it is not known.
         builtin_data: Whether the data were the emoji table's own names and keywords.
+        has_synthetic_texts: Whether texts made of names and keywords were among them.
         dataset: Hub id of the data.
         source: What else the data are called.
         report: Lines that say what was read, kept and held out.
@@ -63,7 +65,9 @@ class RunFacts:
     base_model: str | None = None
     base_is_on_hub: bool = False
     license: str | None = "apache-2.0"
+    language: str | None = None
     builtin_data: bool = False
+    has_synthetic_texts: bool = False
     dataset: str | None = None
     source: str | None = None
     report: tuple[str, ...] = ()

@@ -90,7 +90,7 @@ def check_metadata(text: str) -> dict[str, Any]:
     block = text.split("\n---\n", 1)[0].removeprefix("---\n")
     found: dict[str, Any] = yaml.safe_load(block)
     assert found == ModelCard(text).data.to_dict(), "read back and written again, it is the same"
-    assert re.fullmatch("[a-z]{2,3}", found["language"])
+    assert re.fullmatch("[a-z]{2,3}", found.get("language", "en"))
     assert re.fullmatch("[a-z0-9.-]+", found.get("license", "mit"))
     assert found["pipeline_tag"] == "text-generation"
     assert found["library_name"] == "transformers"
