@@ -41,7 +41,7 @@ from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
 from emoji_gpt2.training.allocator import reuse_freed_memory
 from emoji_gpt2.training.checkpoints import BestCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
-from emoji_gpt2.training.metrics_csv import SaveRowCount
+from emoji_gpt2.training.metrics_csv import KeepMetrics
 from emoji_gpt2.training.processes import (
     as_mistake,
     end_other_processes,
@@ -245,7 +245,7 @@ class EmojiCLI(LightningCLI):
         if config["barebones"]:
             return always
         if config["enable_checkpointing"] is False:
-            return [CheckMonitors(), CheckOptimizer(), SaveRowCount(), *always]
+            return [CheckMonitors(), CheckOptimizer(), KeepMetrics(), *always]
         return [*run_callbacks(self._folder, self._get(self.config_init, "checkpoint")), *always]
 
     def _config_writer(self) -> Callable[[], Any] | None:

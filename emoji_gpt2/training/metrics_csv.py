@@ -1,10 +1,10 @@
-"""``metrics.csv``, which a run that was killed ends with as if it had not been.
+"""``metrics.csv``, with which a run that is resumed goes on.
 
-    Trainer(logger=RunCSVLogger("out"), callbacks=[SaveRowCount()])
+    Trainer(logger=RunCSVLogger("out"), callbacks=[KeepMetrics()])
 
-A checkpoint says how many rows there were when it was written, and which one was to come: Lightning
-logs a step after the hook that saves. A run that goes on begins with these; what a killed run wrote
-after them are steps that are done again.
+Rows of steps that the checkpoint does not have are dropped: these steps are done again. A run that
+is killed between a checkpoint and the row of its step, which Lightning writes after it, lacks that
+row.
 """
 
 import csv
@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-
-KEY = "metrics_file"
 
 
 class RunCSVLogger(CSVLogger):
     """Lightning's CSVLogger that writes ``metrics.csv`` into the run's folder and goes on with it.
 
-    Lightning's own deletes the metrics of a run that is resumed. Every row is written at once, so
-    that a killed run leaves none out.
+    Lightning's own deletes the metrics of a run that is resumed. Every row is written at once.
 
     Args:
         output_dir: The run's folder.
@@ -44,37 +40,28 @@ class RunCSVLogger(CSVLogger):
 
 
 class AppendingWriter(ExperimentWriter):
-    """Writes below what is there; ``rows`` is how many lines there are, without the header.
+    """Writes below what is there.
 
     Args:
         log_dir: The folder of the file.
     """
 
-    rows = 0
-
     def _check_log_dir_exists(self) -> None:
         """Keep what is there, and its columns."""
         if Path(self.metrics_file_path).is_file():
-            self.metrics_keys, rows = self._read()
-            self.rows = len(rows)
+            self.metrics_keys = self._read()[0]
 
-    def save(self) -> None:
-        """Write what was logged since the last time."""
-        self.rows += len(self.metrics)
-        super().save()
-
-    def go_back(self, rows: int) -> bool:
-        """Leave the first ``rows`` rows; return whether there are so many."""
-        if self.rows > rows:
-            columns, there = self._read()
-            self._replace(columns, there[:rows])
-            self.rows = rows
-        return self.rows == rows
+    def keep_before(self, step: int) -> None:
+        """Drop the rows of this optimizer step, from 0, and of later ones."""
+        if Path(self.metrics_file_path).is_file():
+            columns, rows = self._read()
+            self._replace(columns, [row for row in rows if int(row["step"]) < step])
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with Path(self.metrics_file_path).open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
+        """Return the columns and the whole rows; a killed run may have left half a one."""
+        text = Path(self.metrics_file_path).read_text(encoding="utf-8")
+        reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        return list(reader.fieldnames or []), list(reader)
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         self._replace(fieldnames, self._read()[1])
@@ -85,44 +72,20 @@ class AppendingWriter(ExperimentWriter):
         aside = path.with_suffix(".aside")
         with aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns)
-            writer.writeheader()
+            if columns:
+                writer.writeheader()
             writer.writerows(rows)
         aside.replace(path)
 
 
-class SaveRowCount(Callback):
-    """Save in each checkpoint which rows ``metrics.csv`` has then, and go on with these."""
-
-    def __init__(self) -> None:
-        self._stored: dict[str, Any] | None = None
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Note the rows; Lightning calls this on every rank and writes rank 0's."""
-        to_come = _row_to_come(trainer)  # on every rank, which may have to sum it
-        for logger in _loggers(trainer):
-            checkpoint[KEY] = {"rows": logger.experiment.rows, "to_come": to_come}
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Keep the note until the fit begins."""
-        if trainer.state.fn == "fit":
-            self._stored = checkpoint.get(KEY)
+class KeepMetrics(Callback):
+    """Let ``metrics.csv`` go on from the step that training starts at."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop what was logged after the checkpoint, log what was to come.
-
-        Not before: a run that is refused changes nothing, and FSDP loads late.
-        """
-        stored, self._stored = self._stored, None
-        if stored is None:
-            return
-        for logger in _loggers(trainer):
-            # In another folder the earlier rows are missing, and that row would stand alone.
-            if logger.experiment.go_back(stored["rows"]) and stored["to_come"]:
-                logger.log_metrics(*stored["to_come"])
+        """Drop what was logged after it; a run that is refused before has changed nothing."""
+        for logger in trainer.loggers:
+            if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
+                logger.experiment.keep_before(trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -130,27 +93,3 @@ class SaveRowCount(Callback):
         """Number rows by optimizer steps: going on, Lightning 2.6 may count one step too many."""
         if pl_module.automatic_optimization:  # else several optimizers may count
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001
-
-
-def _loggers(trainer: Trainer) -> list[RunCSVLogger]:
-    ours = [logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)]
-    return ours if trainer.is_global_zero else []
-
-
-def _row_to_come(trainer: Trainer) -> tuple[dict[str, Any], int] | None:
-    """Return the metrics, and their step, that Lightning will log when the hooks are done.
-
-    Its ``_LoggerConnector`` decides so in ``update_train_step_metrics`` and, at an epoch's end, in
-    ``update_train_epoch_metrics``.
-    """
-    connector, loop = trainer._logger_connector, trainer.fit_loop.epoch_loop  # noqa: SLF001
-    if not trainer.training:  # what was validated is logged already
-        return None
-    step = loop._batches_that_stepped  # noqa: SLF001
-    if connector._first_loop_iter is None:  # noqa: SLF001 - an epoch's end
-        step -= 1
-    elif loop._should_accumulate() or not connector.should_update_logs:  # noqa: SLF001
-        return None
-    metrics = convert_tensors_to_scalars(connector.metrics["log"])
-    step = metrics.pop("step", step)
-    return ({"epoch": trainer.current_epoch, **metrics}, step) if metrics else None

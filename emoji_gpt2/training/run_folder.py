@@ -28,7 +28,7 @@ from emoji_gpt2.files import CONFIG, LAST, MODEL, checkpoint_from_hub
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
 from emoji_gpt2.training.export import ExportBest
-from emoji_gpt2.training.metrics_csv import RunCSVLogger, SaveRowCount
+from emoji_gpt2.training.metrics_csv import KeepMetrics, RunCSVLogger
 from emoji_gpt2.training.random_state import SaveRandomState
 from emoji_gpt2.training.samples import ShowSamples
 from emoji_gpt2.training.signals import StopOnSignal
@@ -278,7 +278,7 @@ def run_callbacks(
         CheckMonitors(),
         CheckOptimizer(),
         SaveRandomState(),
-        SaveRowCount(),
+        KeepMetrics(),
         ShowSamples(),
         best,
         LastCheckpoint(output_dir, best.last_every_n_train_steps, best.last_train_time_interval),

@@ -18,7 +18,7 @@ from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.training.metrics_csv import AppendingWriter
 from tests.cli_runs import LEARNING, UPSTREAM, Cli, cli, load  # noqa: F401 -- a fixture
-from tests.invariant.kill_and_resume import check, fingerprint
+from tests.invariant.kill_and_resume import check, fingerprint, has_rows_of
 
 pytestmark = UPSTREAM
 GO_ON = "--ckpt_path=last"
@@ -67,6 +67,8 @@ def test_a_run_goes_on_from_each_state_that_a_kill_can_leave(cli: Cli) -> None:
     words += ["--checkpoint.every_n_train_steps=1"]
     pictures = {state_of(picture): picture for picture in photographed(cli, words)}
     wanted = whole_run(cli.folder)
+    whole = cli.folder.rename(cli.folder.with_name("whole"))
+    cli.folder.mkdir()
     states = [
         (1, 0),  # the first step is saved, its row not written yet: there is no file
         (1, 2),  # step 2 is not saved, since its validation comes first
@@ -83,6 +85,7 @@ def test_a_run_goes_on_from_each_state_that_a_kill_can_leave(cli: Cli) -> None:
         run = cli(*words, GO_ON)
         assert run.status == 0, run.stderr
         assert whole_run(cli.folder) == wanted, state
+        assert has_rows_of(cli.folder, whole), state
     shutil.rmtree(cli.folder)
     assert cli(*words, "--trainer.max_steps=6").status == 0  # within an epoch
     assert cli(*words, GO_ON).status == 0
