@@ -14,7 +14,7 @@ from tests.cli_runs import (
     UPSTREAM,
     Cli,
     cli,  # noqa: F401 -- a fixture
-    )
+)
 
 pytestmark = UPSTREAM
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

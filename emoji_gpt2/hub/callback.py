@@ -37,6 +37,8 @@ from emoji_gpt2.model.module import EmojiGPT2
 ASIDE = ".push-"
 """How the folder of snapshots begins, in the run's folder."""
 FIRST = f"first/{MODEL}"
+EXIT_WAIT_S = 60.0
+"""Seconds that a run which is stopped or fails waits for its last push."""
 STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
 log = logging.getLogger(__name__)
 
@@ -57,11 +59,8 @@ class PushToHub(Callback):
             goes on; all_checkpoints also every other checkpoint that is kept.
         private: Whether a repository that is made is private; null is the account's default.
         revision: A branch to push to, which is made if it is not there; null is main.
-        tag: Put on the last push, the best weights.
         min_interval: Seconds between two pushes; the Hub takes 128 an hour.
         strict: Stop training when a push has failed for good.
-        request_timeout: Seconds without an answer after which a request is tried again.
-        exit_wait: Seconds that a run which is stopped or fails waits for its last push.
         card_examples: Whether the model card, also that in the run's folder, shows validation
             texts as they are, with what the model answers.
 
@@ -79,26 +78,18 @@ class PushToHub(Callback):
         strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save",
         private: bool | None = None,
         revision: str | None = None,
-        tag: str | None = None,
         min_interval: float = 30.0,
         strict: bool = False,
-        request_timeout: float = 60.0,
-        exit_wait: float = 60.0,
         card_examples: bool = False,
     ) -> None:
         check("--hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
         check("--hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
-        check("--hub.request_timeout", request_timeout, fine=request_timeout > 0, wanted="above 0")
-        check("--hub.exit_wait", exit_wait, fine=exit_wait >= 0, wanted="0 or more")
         self.repo_id = repo_id
         self.strategy = strategy
         self.private = private
         self.revision = revision
-        self.tag = tag
         self.min_interval = min_interval
         self.strict = strict
-        self.request_timeout = request_timeout
-        self.exit_wait = exit_wait
         self.card_examples = card_examples
         self.output_dir: Path | None = None
         self._checked = False
@@ -117,9 +108,7 @@ class PushToHub(Callback):
             UserError: it cannot; one line says why.
         """
         if self.repo_id is not None and not self._checked:
-            self.repo_id = check_access(
-                self.repo_id, self.private, self.revision, argument, self.request_timeout
-            )
+            self.repo_id = check_access(self.repo_id, self.private, self.revision, argument)
             self._checked = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -149,7 +138,7 @@ class PushToHub(Callback):
             shutil.rmtree(left, ignore_errors=True)
         home.mkdir(parents=True, exist_ok=True)
         self._aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=home))
-        self._uploader = Uploader(self._send, self.min_interval, self.request_timeout)
+        self._uploader = Uploader(self._send, self.min_interval)
         if self.strategy != "end" and isinstance(pl_module, EmojiGPT2):
             with contextlib.suppress(Exception):  # the first snapshot tries again, and reports
                 write_first(pl_module, self._aside / FIRST)
@@ -188,10 +177,10 @@ class PushToHub(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Push what was saved, waiting ``exit_wait`` seconds at most."""
+        """Push what was saved, waiting ``EXIT_WAIT_S`` seconds at most."""
         if self._uploader is not None:
             self._push_if_saved(trainer, pl_module)
-            self._finish(trainer, self.exit_wait)
+            self._finish(trainer, EXIT_WAIT_S)
         together = isinstance(exception, SystemExit) or self._failed
         if self.repo_id is not None and together and trainer.world_size > 1:
             # All ranks stop for the same reason. Were others gone, Lightning would kill rank 0.
@@ -234,7 +223,7 @@ class PushToHub(Callback):
             self._uploader.fail(title, error)
             return
         keep = final and self._exported() is None
-        self._uploader.submit(Snapshot(folder, title, self.tag if final else None, stamps, keep))
+        self._uploader.submit(Snapshot(folder, title, stamps, keep))
 
     def _copy_checkpoints(self, trainer: Trainer, folder: Path) -> dict[str, Stamp]:
         """Copy the checkpoints that were not pushed yet as they are; return their stamps."""
@@ -250,7 +239,7 @@ class PushToHub(Callback):
     def _send(self, snapshot: Snapshot) -> None:
         assert self.repo_id is not None
         files = files_of(snapshot.folder)
-        pushed = commit_files(files, self.repo_id, self.revision, snapshot.title, snapshot.tag)
+        pushed = commit_files(files, self.repo_id, self.revision, snapshot.title)
         if pushed.note and not self._said_that_readme_stays:
             self._said_that_readme_stays = True
             log.warning(pushed.note)

@@ -62,7 +62,6 @@ def check_access(
     private: bool | None = None,
     revision: str | None = None,
     argument: str = "--hub.repo_id",
-    request_timeout: float = REQUEST_TIMEOUT_S,
 ) -> str:
     """Make sure that ``repo_id`` can be written; create it, and the branch, if they are not there.
 
@@ -71,7 +70,6 @@ def check_access(
         private: Of a repository that is created; None is the user's or organization's default.
         revision: A branch; None is main.
         argument: What an error calls ``repo_id``.
-        request_timeout: Seconds without an answer after which a request has failed.
 
     Returns:
         USER/NAME.
@@ -82,7 +80,7 @@ def check_access(
     """
     try:
         validate_repo_id(repo_id)
-        with request_timeouts(request_timeout):
+        with request_timeouts(REQUEST_TIMEOUT_S):
             return with_retries(lambda: _prove_write_access(repo_id, private, revision), tries=3)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run must not begin
         raise UserError(
@@ -129,7 +127,6 @@ def commit_files(
     repo_id: str,
     revision: str | None = None,
     message: str = "Push a model",
-    tag: str | None = None,
 ) -> Pushed:
     """Upload files in one commit; unchanged ones make none, and a person's README.md stays.
 
@@ -138,7 +135,6 @@ def commit_files(
         repo_id: USER/NAME, which exists.
         revision: A branch that exists; None is main.
         message: First line of the commit.
-        tag: Moved to the commit, or made.
 
     Raises:
         Exception: whatever the client raises; ``wait_before_retry`` says what to do about it.
@@ -147,15 +143,13 @@ def commit_files(
     there, parent = _readme_there(repo_id, revision) if README in files else (b"", None)
     stays = not is_ours(there.decode(errors="replace")) and there != files[README].read_bytes()
     # create_commit and not upload_folder, which makes several commits of many files.
-    commit = api.create_commit(
+    api.create_commit(
         repo_id,
         [CommitOperationAdd(n, path) for n, path in files.items() if n != README or not stays],
         commit_message=message,
         revision=revision,
         parent_commit=parent,  # if the README is edited meanwhile, this try fails
     )
-    if tag:
-        _move_tag(api, repo_id, tag, commit.oid)
     note = f"{README} of {repo_id} stays: a person wrote it. To get the pushed one, delete it there"
     return Pushed(f"{api.endpoint}/{repo_id}", note if stays else "")
 
@@ -172,15 +166,6 @@ def _readme_there(repo_id: str, revision: str | None) -> tuple[bytes, str | None
     except EntryNotFoundError:
         return b"", commit
     return reply.content, commit
-
-
-def _move_tag(api: HfApi, repo_id: str, tag: str, oid: str) -> None:
-    there = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo_id).tags}
-    if there.get(tag) == oid:
-        return
-    if tag in there:
-        api.delete_tag(repo_id, tag=tag)
-    api.create_tag(repo_id, tag=tag, revision=oid)
 
 
 def with_retries(action: Callable[[], T], tries: int = TRIES) -> T:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emoji_gpt2.hub import client
 from emoji_gpt2.hub.client import (
     TRIES,
     no_progress_bars,
@@ -38,14 +39,12 @@ class Snapshot:
     Args:
         folder: Holds nothing else.
         title: What they are, such as "step 400".
-        tag: To put on the commit.
         stamps: Of the checkpoints among them, by name: what changes whenever one is written anew.
         keep: Whether the folder stays when the push fails, for want of another copy.
     """
 
     folder: Path
     title: str
-    tag: str | None = None
     stamps: dict[str, Stamp] = field(default_factory=dict)
     keep: bool = False
 
@@ -60,7 +59,6 @@ class Uploader:
     Args:
         send: Pushes a snapshot; raises if it cannot.
         min_interval: Seconds between the ends of a push and the start of the next, but at the end.
-        request_timeout: Seconds without an answer after which a request has failed.
 
     Attributes:
         pushed: How many pushes went well.
@@ -68,18 +66,12 @@ class Uploader:
         delivered: Stamps of the checkpoints that were pushed, by name.
     """
 
-    def __init__(
-        self,
-        send: Callable[[Snapshot], None],
-        min_interval: float = 0.0,
-        request_timeout: float = 60.0,
-    ) -> None:
+    def __init__(self, send: Callable[[Snapshot], None], min_interval: float = 0.0) -> None:
         self.pushed = 0
         self.failures: list[str] = []
         self.delivered: dict[str, Stamp] = {}
         self._send = send
         self._min_interval = min_interval
-        self._request_timeout = request_timeout
         self._not_before = 0.0
         self._changed = threading.Condition()
         self._waiting: Snapshot | None = None
@@ -132,7 +124,7 @@ class Uploader:
         return False
 
     def _work(self) -> None:
-        with request_timeouts(self._request_timeout), no_progress_bars():
+        with request_timeouts(client.REQUEST_TIMEOUT_S), no_progress_bars():
             while snapshot := self._next():
                 self._push(snapshot)
                 self._not_before = time.monotonic() + self._min_interval

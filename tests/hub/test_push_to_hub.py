@@ -123,24 +123,23 @@ def test_strategy(cli: Cli, hub: HubServer, token: None, trained_run: Path, stra
     assert f"Pushes to the Hub repository {REPO}: 2 went well." in run.stderr
 
 
-def test_end_pushes_the_best_weights_to_a_branch_with_a_tag(
+def test_end_pushes_the_best_weights_to_a_branch(
     cli: Cli, hub: HubServer, token: None, trained_run: Path
 ) -> None:
     """The best are those of the first epoch."""
-    where = ["--hub.revision=runs/a", "--hub.tag=best", "--hub.private=true"]
+    where = ["--hub.revision=runs/a", "--hub.private=true"]
     run = pushing(cli, "end", "--checkpoint.monitor=val/mrr", *where)
     assert run.status == 0, run.stderr
     repo = repo_of(hub)
     assert repo.private
     assert repo.messages == [INITIAL]
     assert [commit.message for commit in repo.history("runs/a")] == [INITIAL, BEST]
-    assert repo.tags == {"best": repo.branches["runs/a"]}
-    files = dict(repo.at("best").files)
+    files = dict(repo.at("runs/a").files)
     assert {*files} == FOLDER | {".gitattributes"}
     best = (trained_run / "model" / "model.safetensors").read_bytes()
     assert files["model.safetensors"] == best
     last = load(trained_run / "last.ckpt")["state_dict"]["model.lm_head.weight"]
-    pushed = GPT2LMHeadModel.from_pretrained(REPO, revision="best", token="hf_good")
+    pushed = GPT2LMHeadModel.from_pretrained(REPO, revision="runs/a", token="hf_good")
     assert not torch.equal(pushed.lm_head.weight, last)
 
 
@@ -365,7 +364,8 @@ def test_training_ends_the_same_whatever_the_hub_does(
 ) -> None:
     apply, said, pushed = LASTING[fault]
     apply(hub, monkeypatch)
-    run = pushing(cli, "checkpoint", "--hub.request_timeout=0.3")
+    monkeypatch.setattr("emoji_gpt2.hub.client.REQUEST_TIMEOUT_S", 0.3)
+    run = pushing(cli, "checkpoint")
     assert run.status == 0, run.stderr
     assert_same_weights(run.folder, trained_run)
     assert_nothing_aside(run.folder)
@@ -380,8 +380,9 @@ def test_training_ends_the_same_whatever_the_hub_does(
 
 @pytest.mark.slow
 def test_faults_that_pass_cost_no_push(
-    cli: Cli, hub: HubServer, token: None, trained_run: Path
+    cli: Cli, hub: HubServer, token: None, trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("emoji_gpt2.hub.client.REQUEST_TIMEOUT_S", 0.5)
     limit = {"RateLimit": '"api";r=0;t=0'}
     faults = [
         Fault("POST", "/commit/", status=429, headers=limit),
@@ -391,7 +392,7 @@ def test_faults_that_pass_cost_no_push(
         Fault("GET", "whoami", status=503),
     ]
     hub.faults += faults
-    run = pushing(cli, "every_save", "--hub.request_timeout=0.5")
+    run = pushing(cli, "every_save")
     assert run.status == 0, run.stderr
     assert [fault.times for fault in faults] == [0] * 5, "not all have struck"
     assert repo_of(hub).messages[-1] == BEST
