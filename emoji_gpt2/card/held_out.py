@@ -17,10 +17,9 @@ from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.evaluation.baselines import (
     Array,
     LexicalMatcher,
-    best_answer_rank,
-    most_frequent,
     ranking_metrics,
 )
+from emoji_gpt2.evaluation.scores import answer_ranks
 from emoji_gpt2.tokenizer import candidate_tokens, decode_text
 
 MAX_TEXTS = 2_000
@@ -73,16 +72,23 @@ def baselines(
         wanted: The right emoji of each.
         toned: Whether emoji with skin tones are matched too.
     """
-    frequent_V = most_frequent(emoji_counts(store, tokenizer))
-    found = {"most frequent emoji": [best_answer_rank(frequent_V, right) for right in wanted]}
+    counts_V = emoji_counts(store, tokenizer)
+    frequent_V = counts_V - np.arange(len(counts_V)) / len(counts_V)  # equal counts: table order
+    found = {"most frequent emoji": [_rank(frequent_V, right) for right in wanted]}
     table, left_out = EmojiTable.builtin(), held_out_keywords()
     for name, matcher in {
         "lexical matcher, sum of idf": LexicalMatcher(table, "sum", toned, left_out),
         "lexical matcher, cosine of tf-idf": LexicalMatcher(table, "cosine", toned, left_out),
     }.items():
         pairs = zip(texts, wanted, strict=True)
-        found[name] = [best_answer_rank(matcher.rank(text), right) for text, right in pairs]
+        found[name] = [_rank(matcher.rank(text), right) for text, right in pairs]
     return {name: ranking_metrics(ranks) for name, ranks in found.items()}
+
+
+def _rank(scores_V: Array, right: Sequence[int]) -> int:
+    """Return the rank, from 1, of the best right emoji."""
+    columns_P = np.asarray(right)
+    return int(answer_ranks(scores_V[None], np.zeros_like(columns_P), columns_P).best_B[0])
 
 
 def emoji_counts(store: Store, tokenizer: GPT2Tokenizer) -> Array:
