@@ -11,14 +11,17 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, GPT2Config, GPT2Tokenizer
+from transformers import GPT2Config, GPT2Tokenizer, PreTrainedTokenizerFast
 from transformers.activations import ACT2FN
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
 
 ARGUMENT = "--model.pretrained"
 """What an error calls the name, unless the caller has another word for it."""
+WHOLE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes that Transformers reads from the whole of tokenizer.json."""
 LOADING_ERRORS = (
     OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError,
     pickle.UnpicklingError, KeyError, TypeError,
@@ -117,7 +120,11 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         return _tokenizer_of_bare_folder(name, folder, argument)
     load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(expanded(name))
+        # Ours need the whole of tokenizer.json, GPT-2's own are made of vocabulary and merges. Not
+        # AutoTokenizer: it chooses by the folder's name, among other things.
+        stored = get_tokenizer_config(expanded(name)).get("tokenizer_class")
+        kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
+        tokenizer: GPT2Tokenizer = kind.from_pretrained(expanded(name))
     except LOADING_ERRORS as error:
         raise unloadable(name, error, argument) from error
     return _checked(tokenizer, name, argument)

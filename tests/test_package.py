@@ -71,7 +71,8 @@ def test_the_packages_files_are_installed() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    declared = {re.split(r"\W", line)[0] for line in metadata.requires("emoji_gpt2") or []}
+    lines = metadata.requires("emoji_gpt2") or []
+    declared = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in lines}
     sources = [
         path.read_text(encoding="utf-8") for path in Path(emoji_gpt2.__file__).parent.rglob("*.py")
     ]
