@@ -1,6 +1,7 @@
 """Which built-in keywords are held out is a fact of the table, whoever builds what when."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,13 +132,14 @@ def test_tokenizers_of_data_and_model_are_compared(
     """A GPT-2 with a token more gives other ids to every emoji."""
     tokenizer = builtin_gpt2_tokenizer()
     tokenizer.add_tokens(["<more>"])
-    tokenizer.save_pretrained(tiny_gpt2)
-    other = EmojiGPT2(str(tiny_gpt2))
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "gpt2")
+    tokenizer.save_pretrained(folder)
+    other = EmojiGPT2(str(folder))
     data = tiny_data(small_csv, val_path=str(small_csv))
     ready(data)
     path = tmp_path / "other.ckpt"
     first = quiet_trainer(tmp_path, max_steps=1)
-    first.fit(other, tiny_data(small_csv, tokenizer=str(tiny_gpt2)))
+    first.fit(other, tiny_data(small_csv, tokenizer=str(folder)))
     first.save_checkpoint(path)
     trainer = quiet_trainer(tmp_path, max_steps=2)
     calls: dict[str, Callable[[], Any]] = {
