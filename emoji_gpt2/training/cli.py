@@ -10,6 +10,7 @@ A model of your own, in a script that takes the same flags::
 """
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -71,6 +72,15 @@ class StrictParser(LightningArgumentParser):
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """Match no abbreviation: --trainer.max_epoch is a mistake, not max_epochs."""
         return []
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Read a config; the ``config.yaml`` of an older run may have options that are gone."""
+
+        def without_removed(block: re.Match[str]) -> str:
+            return re.sub(r"(?m)^ +(tag|request_timeout|exit_wait):.*\n?", "", block[0])
+
+        content = re.sub(r"(?m)^hub:\n(?: .*\n?)+", without_removed, content)
+        return super().parse_string(content, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with 2."""

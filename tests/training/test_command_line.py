@@ -19,7 +19,7 @@ from emoji_gpt2.distill import __main__ as distill
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.evaluation import command as evaluate_cli
 from emoji_gpt2.training import processes
-from emoji_gpt2.training.cli import main
+from emoji_gpt2.training.cli import StrictParser, main
 from emoji_gpt2.training.run_folder import FirstBatch, claim
 from tests.cli_runs import (
     UPSTREAM,
@@ -309,3 +309,16 @@ def test_a_console_that_cannot_show_emoji_ends_nothing(
         command()
     print("🍕")
     assert console.getvalue().endswith(rb"\U0001f355" + os.linesep.encode())
+
+
+def test_options_that_are_gone_may_stand_in_the_config_of_an_older_run(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    old = "hub:\n  repo_id: null\n  tag: best\n  request_timeout: 60.0\n  exit_wait: 60.0\n"
+    path.write_text(f"{old}  strict: true\ntrainer:\n  max_epochs: 3\n", encoding="utf-8")
+    parser = StrictParser()
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--hub.repo_id", type=str | None)
+    parser.add_argument("--hub.strict", type=bool)
+    parser.add_argument("--trainer.max_epochs", type=int)
+    found = parser.parse_args(["--config", str(path)])
+    assert (found.hub.strict, found.hub.repo_id, found.trainer.max_epochs) == (True, None, 3)
