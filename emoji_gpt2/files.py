@@ -24,12 +24,13 @@ import uuid
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
-from emoji_gpt2.errors import MissingFileError, UserError, one_line, refused
+from emoji_gpt2.errors import MissingFileError, UserError, one_line
 
 log = logging.getLogger(__name__)
 
 CONFIG, LAST, MODEL = "config.yaml", "last.ckpt", "model"
 """In the folder of a run: its command, where it goes on, and the Transformers folder."""
+PATH = "data.path"
 TIMEOUT_SECONDS = 60.0  # of silence, not of the whole download
 _SPECIAL_REVISION = r"refs/(?:convert/[^/]+|pr/\d+)"
 _HF = re.compile(rf"hf://datasets/([^/@]+/[^/@]+)(?:@({_SPECIAL_REVISION}|[^/]+))?/(.+)")
@@ -48,10 +49,10 @@ def file_name(address: str) -> str:
     try:
         return PurePosixPath(urllib.parse.urlsplit(address).path).name
     except ValueError:  # such as an unclosed [ in the host
-        raise refused(repr(address), "a valid address", "correct it") from None
+        raise UserError(PATH, repr(address), "a valid address", "correct it") from None
 
 
-def local_copy(address: str, cache_dir: Path, argument: str = "--data.path") -> Path:
+def local_copy(address: str, cache_dir: Path) -> Path:
     """The readable local file of an address, downloaded if need be.
 
     Raises:
@@ -59,13 +60,13 @@ def local_copy(address: str, cache_dir: Path, argument: str = "--data.path") -> 
     """
     scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme in ("http", "https"):
-        return _downloaded(address, cache_dir / "downloads", argument)
+        return _downloaded(address, cache_dir / "downloads")
     if scheme == "hf":
         return _from_hub(address)
     if scheme:
         wanted = "a local path, https://… or hf://datasets/…"
-        raise refused(
-            repr(address), wanted, f"{scheme}:// is not followed, download the file first"
+        raise UserError(
+            PATH, repr(address), wanted, f"{scheme}:// is not followed, download the file first"
         )
     return _local(address)
 
@@ -75,22 +76,21 @@ def _local(path: str) -> Path:
         local = Path(path).expanduser()
         mode = local.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        line = f"--data.path: got {path!r}, wanted a file that exists; correct the path"
-        raise MissingFileError(line) from None
+        raise MissingFileError(PATH, repr(path), "a file that exists", "correct the path") from None
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: the home of ~nobody
         remedy = f"correct the path ({one_line(error)})"
-        raise refused(repr(path), "a readable file", remedy) from None
+        raise UserError(PATH, repr(path), "a readable file", remedy) from None
     if stat.S_ISDIR(mode):
-        raise refused(f"the folder {path!r}", "a file", "name a file in it")
+        raise UserError(PATH, f"the folder {path!r}", "a file", "name a file in it")
     if not stat.S_ISREG(mode):  # it is read more than once, which a pipe cannot be
-        raise refused(repr(path), "a regular file", "write its content to one first")
+        raise UserError(PATH, repr(path), "a regular file", "write its content to one first")
     return local
 
 
 # --- http:// and https:// -------------------------------------------------------------------------
 
 
-def _downloaded(url: str, folder: Path, argument: str) -> Path:
+def _downloaded(url: str, folder: Path) -> Path:
     name = re.sub(r"[^\w.-]", "_", file_name(url))[-100:]
     target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if target.exists():
@@ -105,19 +105,19 @@ def _downloaded(url: str, folder: Path, argument: str) -> Path:
         aside.replace(target)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the socket
-        raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}", argument) from None
+        raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _not_downloaded(url, one_line(getattr(error, "reason", error)), argument) from None
+        raise _not_downloaded(url, one_line(getattr(error, "reason", error))) from None
     finally:
         aside.unlink(missing_ok=True)
     log.info("%s: downloaded to %s", url, target)
     return target
 
 
-def _not_downloaded(url: str, why: str, argument: str) -> UserError:
+def _not_downloaded(url: str, why: str) -> UserError:
     got = f"{url!r}, whose download failed ({why})"
     remedy = "check it, or give the path of a local copy"
-    return refused(got, "an address that answers", remedy, argument)
+    return UserError(PATH, got, "an address that answers", remedy)
 
 
 def _download(url: str, target: Path) -> None:
@@ -149,7 +149,7 @@ def _from_hub(address: str) -> Path:
     match = _HF.fullmatch(address)
     if match is None:
         wanted = "hf://datasets/user/name[@revision]/path/in/repo.csv"
-        raise refused(repr(address), wanted, "give the address of one file of a data set")
+        raise UserError(PATH, repr(address), wanted, "give the address of one file of a data set")
     repo, revision, name = match.groups()
     from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow, rarely needed)
 
@@ -178,12 +178,12 @@ def _hub_refusal(address: str, repo: str, error: Exception) -> UserError:
     ]
     for kind, wanted, remedy in remedies:
         if isinstance(error, kind):
-            return refused(repr(address), wanted, remedy)
+            return UserError(PATH, repr(address), wanted, remedy)
     remedy = f"the Hub client said: {one_line(error)}"
-    return refused(repr(address), "a file that the Hub serves", remedy)
+    return UserError(PATH, repr(address), "a file that the Hub serves", remedy)
 
 
-def checkpoint_from_hub(address: str, argument: str = "--ckpt_path") -> str:
+def checkpoint_from_hub(address: str) -> str:
     """Download hf://USER/NAME[@REVISION]/FILE into the local cache and return its path there.
 
     Raises:
@@ -191,9 +191,8 @@ def checkpoint_from_hub(address: str, argument: str = "--ckpt_path") -> str:
     """
     match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", address)
     if not match:
-        raise MissingFileError(
-            f"{argument}: got {address!r}, wanted hf://USER/NAME/FILE or hf://USER/NAME@BRANCH/FILE"
-        )
+        wanted = "hf://USER/NAME/FILE or hf://USER/NAME@BRANCH/FILE"
+        raise MissingFileError("ckpt_path", repr(address), wanted)
     repo_id, revision, file = match.groups()
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
@@ -208,10 +207,9 @@ def checkpoint_from_hub(address: str, argument: str = "--ckpt_path") -> str:
             time.sleep(wait)
         return hf_hub_download(repo_id, file, revision=revision)
     except Exception as error:  # noqa: BLE001 - one line for all of them
-        raise MissingFileError(
-            f"{argument}: got {address!r}, which the Hub did not give ({one_line(error)}); correct "
-            "it, or run `hf auth login` if it is private"
-        ) from None
+        got = f"{address!r}, which the Hub did not give ({one_line(error)})"
+        remedy = "correct it, or run `hf auth login` if it is private"
+        raise MissingFileError("ckpt_path", got, remedy=remedy) from None
 
 
 # --- the umask ------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
 
-ARGUMENT = "--model.pretrained"
-"""What an error calls the name, unless the caller has another word for it."""
+ARGUMENT = "model.pretrained"
+"""The argument that names a GPT-2; ``errors.blaming`` gives it another name."""
+SAVE_TOKENIZER = "save the model's own tokenizer beside its weights"
 WHOLE = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes that Transformers reads from the whole of tokenizer.json."""
 LOADING_ERRORS = (
@@ -28,7 +29,7 @@ LOADING_ERRORS = (
 )  # fmt: skip
 
 
-def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
+def load_gpt2_config(name: str) -> GPT2Config:
     """Return the configuration of the GPT-2 called ``name``.
 
     Raises:
@@ -37,19 +38,18 @@ def load_gpt2_config(name: str, argument: str = ARGUMENT) -> GPT2Config:
     try:
         fields, _ = GPT2Config.get_config_dict(expanded(name))
     except LOADING_ERRORS as error:
-        raise unloadable(name, error, argument) from error
+        raise unloadable(name, error) from error
     if not fields:
-        raise unloadable(name, FileNotFoundError("no config.json found"), argument)
+        raise unloadable(name, FileNotFoundError("no config.json found"))
     if fields.get("model_type") != "gpt2":
-        raise UserError(
-            f"{argument}: got {name!r}, a model of type {fields.get('model_type')!r}, "
-            "wanted a GPT-2; give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
-        )
+        got = f"{name!r}, a model of type {fields.get('model_type')!r}"
+        remedy = "give the name or folder of a GPT-2 such as gpt2 or distilgpt2"
+        raise UserError(ARGUMENT, got, "a GPT-2", remedy)
     try:
         config = _with_fast_activation(GPT2Config.from_dict(fields))
         _check_config(config)
     except (StrictDataclassError, ValueError) as error:
-        raise unloadable(name, error, argument) from error
+        raise unloadable(name, error) from error
     return config
 
 
@@ -64,13 +64,12 @@ def new_gpt2_config(fields: dict[str, Any]) -> GPT2Config:
         if field not in known and field not in GPT2Config.attribute_map:
             close = difflib.get_close_matches(field, known, n=1)
             remedy = f"did you mean {close[0]}?" if close else "see transformers.GPT2Config"
-            raise UserError(f"--model.config: got {field!r}, wanted a GPT2Config field; {remedy}")
+            raise UserError("model.config", repr(field), "a GPT2Config field", remedy)
     try:
         config = _with_fast_activation(GPT2Config(**fields))
         _check_config(config)
     except (TypeError, ValueError, StrictDataclassError) as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"--model.config: got {fields!r}: {line}; correct it") from error
+        raise UserError("model.config", f"{fields!r}: {error}", remedy="correct it") from error
     return config
 
 
@@ -105,7 +104,7 @@ def with_dropout(config: GPT2Config, dropout: float | None) -> GPT2Config:
     return config
 
 
-def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Tokenizer:
+def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
     """Return the tokenizer of the GPT-2 called ``name``; None is the built-in GPT-2 BPE.
 
     A folder that holds weights but no tokenizer gets the built-in one if its vocabulary is GPT-2's.
@@ -117,8 +116,8 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         return builtin_gpt2_tokenizer()
     folder = Path(expanded(name))
     if folder.is_dir() and not (folder / "tokenizer.json").exists():
-        return _tokenizer_of_bare_folder(name, folder, argument)
-    load_gpt2_config(name, argument)  # a name that does not exist gives an empty tokenizer
+        return _tokenizer_of_bare_folder(name, folder)
+    load_gpt2_config(name)  # a name that does not exist gives an empty tokenizer
     try:
         # Ours need the whole of tokenizer.json, GPT-2's own are made of vocabulary and merges. Not
         # AutoTokenizer: it chooses by the folder's name, among other things.
@@ -126,35 +125,35 @@ def load_gpt2_tokenizer(name: str | None, argument: str = ARGUMENT) -> GPT2Token
         kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
         tokenizer: GPT2Tokenizer = kind.from_pretrained(expanded(name))
     except LOADING_ERRORS as error:
-        raise unloadable(name, error, argument) from error
-    return _checked(tokenizer, name, argument)
+        raise unloadable(name, error) from error
+    return _checked(tokenizer, name)
 
 
-def _checked(tokenizer: GPT2Tokenizer, name: str, argument: str) -> GPT2Tokenizer:
+def _checked(tokenizer: GPT2Tokenizer, name: str) -> GPT2Tokenizer:
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(
-            f"{argument}: got {name!r}, whose tokenizer has {len(tokenizer)} tokens and "
-            f"the end-of-text token {tokenizer.eos_token!r}, wanted a byte-level GPT-2 tokenizer; "
-            "save the model's own tokenizer beside its weights"
+            ARGUMENT,
+            f"{name!r}, whose tokenizer has {len(tokenizer)} tokens and the end-of-text token "
+            f"{tokenizer.eos_token!r}",
+            "a byte-level GPT-2 tokenizer",
+            SAVE_TOKENIZER,
         )
     return tokenizer
 
 
-def _tokenizer_of_bare_folder(name: str, folder: Path, argument: str) -> GPT2Tokenizer:
+def _tokenizer_of_bare_folder(name: str, folder: Path) -> GPT2Tokenizer:
     builtin = builtin_gpt2_tokenizer()
-    vocab_size = load_gpt2_config(name, argument).vocab_size
+    vocab_size = load_gpt2_config(name).vocab_size
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         try:
             tokenizer = _tokenizer_of_old_files(folder)
         except Exception as error:  # tokenizers raises bare Exceptions
-            raise unloadable(name, error, argument, "vocab.json and merges.txt") from error
-        return _checked(tokenizer, name, argument)
+            raise unloadable(name, error, "vocab.json and merges.txt") from error
+        return _checked(tokenizer, name)
     if vocab_size != len(builtin):
-        raise UserError(
-            f"{argument}: got {name!r}, a folder without tokenizer.json and with "
-            f"{vocab_size} tokens, wanted GPT-2's {len(builtin)} or a tokenizer; "
-            "save the model's own tokenizer beside its weights"
-        )
+        got = f"{name!r}, a folder without tokenizer.json and with {vocab_size} tokens"
+        wanted = f"GPT-2's {len(builtin)} or a tokenizer"
+        raise UserError(ARGUMENT, got, wanted, SAVE_TOKENIZER)
     return builtin
 
 
@@ -166,7 +165,7 @@ def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
 
 
 def unloadable(
-    name: str, error: Exception, argument: str, wanted: str = "config.json and model.safetensors"
+    name: str, error: Exception, wanted: str = "config.json and model.safetensors"
 ) -> UserError:
     """Return the one line that says why ``name`` could not be loaded and what to do."""
     if Path(expanded(name)).is_dir():
@@ -178,7 +177,7 @@ def unloadable(
             "no such folder here, and the Hub did not give it: check the name, the network and "
             "HF_HUB_OFFLINE, or give a local folder"
         )
-    return UserError(f"{argument}: got {name!r}: {first_line(error)}; {remedy}")
+    return UserError(ARGUMENT, f"{name!r}: {first_line(error)}", remedy=remedy)
 
 
 def expanded(name: str) -> str:

@@ -156,7 +156,7 @@ def decode_text(tokenizer: GPT2Tokenizer, ids: Sequence[int]) -> str:
 
 
 def encode_prompts(
-    tokenizer: GPT2Tokenizer, texts: Sequence[str], max_tokens: int, what: str = "text"
+    tokenizer: GPT2Tokenizer, texts: Sequence[str], max_tokens: int
 ) -> list[list[int]]:
     """Return each text, normalised, as token ids with ``<|emoji|>`` at the end.
 
@@ -165,27 +165,21 @@ def encode_prompts(
         texts: Any number of texts.
         max_tokens: Tokens of a prompt at most, ``<|emoji|>`` included; longer texts are cut, which
             a warning says.
-        what: What to call a text in an error: its number, from 1, follows.
 
     Raises:
         UserError: a text is empty once it is normalised, or holds a lone surrogate.
     """
     for number, text in enumerate(texts, 1):
         if not is_valid_unicode(text):
-            raise UserError(f"{what} {number}: got {text!r:.80}, a lone surrogate, wanted Unicode")
+            raise UserError(f"text {number}", f"{text!r:.80}, a lone surrogate", "Unicode")
         if not normalize_text(text):
-            raise UserError(f"{what} {number}: got {text!r:.80}, wanted text; give some words")
+            raise UserError(f"text {number}", f"{text!r:.80}", "text", "give some words")
     end = token_id(tokenizer, EMOJI_TOKEN)
     prompts = encode_texts(tokenizer, [normalize_text(text) for text in texts])
     for number, ids in enumerate(prompts, 1):
         if len(ids) >= max_tokens:
-            log.warning(
-                "%s %d: %d tokens, only the first %d are read",
-                what,
-                number,
-                len(ids),
-                max_tokens - 1,
-            )
+            line = "text %d: %d tokens, only the first %d are read"
+            log.warning(line, number, len(ids), max_tokens - 1)
     return [[*ids[: max_tokens - 1], end] for ids in prompts]
 
 
@@ -208,9 +202,11 @@ def token_id(tokenizer: GPT2Tokenizer, token: str) -> int:
     number = tokenizer.backend_tokenizer.token_to_id(token)
     if number is None:
         raise UserError(
-            f"the model's tokenizer: got none with {token}, wanted all emoji of this version of "
-            "emoji_gpt2; fine-tune the model with it (--model.pretrained), which adds those it "
-            "lacks, or use the version that it was trained with"
+            "the model's tokenizer",
+            f"none with {token}",
+            "all emoji of this version of emoji_gpt2",
+            "fine-tune the model with it ({model.pretrained}), which adds those it lacks, or use "
+            "the version that it was trained with",
         )
     return int(number)
 

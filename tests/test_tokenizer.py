@@ -294,8 +294,8 @@ def test_prompts_are_normalised_and_end_in_the_emoji_token() -> None:
     "bad", ["", "  \n", "\x00\x07\x9f", "\ud83c", "pizza \udf55", "\ud800" * 999]
 )
 def test_a_prompt_of_nothing_is_refused_in_one_line(bad: str) -> None:
-    with pytest.raises(UserError, match=r"^--data.predict_path: row 2: got '") as caught:
-        encode_prompts(with_emoji(), ["fine", bad], 10, "--data.predict_path: row")
+    with pytest.raises(UserError, match=r"^text 2: got '") as caught:
+        encode_prompts(with_emoji(), ["fine", bad], 10)
     line = str(caught.value)
     assert line.isprintable()
     assert len(line) < 200

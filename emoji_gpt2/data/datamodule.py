@@ -120,12 +120,14 @@ class EmojiDataModule(LightningDataModule):
             ("val_fraction", val_fraction, 0 <= val_fraction <= 0.5, "0 to 0.5"),
             ("test_fraction", test_fraction, 0 <= test_fraction <= 0.5, "0 to 0.5"),
         ):
-            check(f"--data.{name}", value, fine=fine, wanted=wanted)
-        chosen = parse_languages(languages, "--data.languages")
+            check(f"data.{name}", value, fine=fine, wanted=wanted)
+        chosen = parse_languages(languages)
         if path is not None and chosen != (ENGLISH,):
             raise UserError(
-                f"--data.languages: got {', '.join(chosen)} with --data.path {path!r}, wanted "
-                f"{ENGLISH}: they are of the built-in names and keywords; leave one of both out"
+                "data.languages",
+                f"{', '.join(chosen)} with {path!r} as path",
+                f"{ENGLISH}: they are of the built-in names and keywords",
+                "leave one of both out",
             )
         self.recipe = Recipe(
             path=path,
@@ -179,7 +181,7 @@ class EmojiDataModule(LightningDataModule):
         """The prepared rows; available after ``setup``."""
         if self._store is None:
             raise UserError(
-                "EmojiDataModule: got no rows yet; call prepare_data() and setup() first"
+                "EmojiDataModule", "no rows yet", remedy="call prepare_data() and setup() first"
             )
         return self._store
 
@@ -205,7 +207,7 @@ class EmojiDataModule(LightningDataModule):
             folder = self.recipe.locate(self.tokenizer, self.cache_dir)
             if not is_whole(folder):
                 raise UserError(
-                    f"EmojiDataModule: got no rows in {folder}; call prepare_data() first"
+                    "EmojiDataModule", f"no rows in {folder}", remedy="call prepare_data() first"
                 )
             self._store = Store(folder)
             for line in self.report:
@@ -219,7 +221,7 @@ class EmojiDataModule(LightningDataModule):
             empty = len(texts) - len(usable)
             rank_zero_info(f"{source.path.name}: {empty:,} of {len(texts):,} rows have no text")
         limit = self.recipe.max_length - 1
-        prompts = encode_prompts(self.tokenizer, usable, limit, "--data.predict_path: text")
+        prompts = encode_prompts(self.tokenizer, usable, limit)
         return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)
 
     def train_dataloader(self) -> TrainingLoader:
@@ -274,9 +276,10 @@ class EmojiDataModule(LightningDataModule):
         changes = self._changes_since(state_dict)
         if changes and not self.allow_other_data:
             raise UserError(
-                f"--ckpt_path: got a checkpoint of a run on other data ({'; '.join(changes)}), "
-                "wanted the same, so that the run goes on as if it had not stopped; undo that, or "
-                "give --data.allow_other_data true"
+                "ckpt_path",
+                f"a checkpoint of a run on other data ({'; '.join(changes)})",
+                "the same, so that the run goes on as if it had not stopped",
+                "undo that, or give {data.allow_other_data} true",
             )
         for change in changes:
             rank_zero_info(f"going on with other data: {change}")
@@ -324,9 +327,9 @@ class EmojiDataModule(LightningDataModule):
             UserError: they are not read yet.
         """
         if self.predict_path is None:
-            raise UserError("--data.predict_path: got none, wanted a table of texts; give its path")
+            raise UserError("data.predict_path", "none", "a table of texts", "give its path")
         if self._prompts is None:
-            raise UserError("EmojiDataModule: got no texts yet; call setup('predict') first")
+            raise UserError("EmojiDataModule", "no texts yet", remedy="call setup('predict') first")
         size = min(self.batch_size, EVALUATION_ROWS)
         return DataLoader(self._prompts, batch_size=size, collate_fn=self._prompts.collate)
 

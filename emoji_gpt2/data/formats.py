@@ -29,7 +29,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from emoji_gpt2.errors import UserError, one_line, refused
+from emoji_gpt2.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,12 +75,12 @@ def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
                 yield stack.enter_context(opener(path, "rt", encoding=codec, newline=""))
     except UnicodeError as error:
         got = f"{str(path)!r}, which is in another encoding or no text ({one_line(error)})"
-        remedy = "save it as UTF-8 or name its encoding, as in --data.encoding latin-1"
-        raise refused(got, f"{encoding} text", remedy) from None
+        remedy = "save it as UTF-8 or name its encoding, as in {data.encoding} latin-1"
+        raise UserError("data.path", got, f"{encoding} text", remedy) from None
     except _BROKEN as error:
         got = f"{str(path)!r}, which cannot be read to its end ({one_line(error)})"
         wanted = "a readable file that is complete and compressed as its name says"
-        raise refused(got, wanted, "fetch or write it again") from None
+        raise UserError("data.path", got, wanted, "fetch or write it again") from None
 
 
 def only_member(path: Path) -> str:
@@ -90,10 +90,14 @@ def only_member(path: Path) -> str:
             members = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX" not in n]
     except (zipfile.BadZipFile, OSError) as error:
         got = f"{str(path)!r}, which cannot be unpacked ({one_line(error)})"
-        raise refused(got, "a complete zip archive", "fetch or write it again") from None
+        raise UserError(
+            "data.path", got, "a complete zip archive", "fetch or write it again"
+        ) from None
     if len(members) != 1:
         got = f"{str(path)!r} with {len(members)} files"
-        raise refused(got, "a zip archive of one file", "unpack it and name one of the files")
+        raise UserError(
+            "data.path", got, "a zip archive of one file", "unpack it and name one of the files"
+        )
     return members[0]
 
 
@@ -149,11 +153,15 @@ class CsvTable:
             except (pd.errors.ParserError, csv.Error) as error:
                 got = f"{str(self.path)!r}, which is not CSV ({one_line(error)})"
                 remedy = "put double quotes around a cell that holds a comma, tab or line break"
-                raise refused(got, "rows as wide as the header, quotes closed", remedy) from None
+                raise UserError(
+                    "data.path", got, "rows as wide as the header, quotes closed", remedy
+                ) from None
 
     def _refuse_short_row(self, record: int, width: int) -> None:
         got = f"fewer cells in record {record:,} after the header of {str(self.path)!r}"
-        raise refused(got, f"{width} as in its header", "complete the row; is the file cut off?")
+        raise UserError(
+            "data.path", got, f"{width} as in its header", "complete the row; is the file cut off?"
+        )
 
 
 def _blank(frame: "pd.DataFrame") -> "pd.Series":
@@ -165,7 +173,9 @@ def _blank(frame: "pd.DataFrame") -> "pd.Series":
 
 def empty(path: Path) -> UserError:
     """Return the refusal of a table without columns."""
-    return refused(f"the empty file {str(path)!r}", "a table with named columns", "fill it")
+    return UserError(
+        "data.path", f"the empty file {str(path)!r}", "a table with named columns", "fill it"
+    )
 
 
 @dataclass(frozen=True)
@@ -201,7 +211,7 @@ class JsonTable:
             for number, record in numbered:
                 if not isinstance(record, dict):
                     wanted = 'a JSON object such as {"text": "pizza", "emoji": "🍕"}'
-                    raise refused(self._got(record, number), wanted, "mend it")
+                    raise UserError("data.path", self._got(record, number), wanted, "mend it")
                 yield number, record
 
     def _decode(self, text: str, what: str) -> Any:
@@ -210,7 +220,9 @@ class JsonTable:
         except (ValueError, RecursionError) as error:
             why = one_line(error) if self.is_list else getattr(error, "msg", "nested too deeply")
             got = f"{what} of {str(self.path)!r}, which is not JSON ({why})"
-            raise refused(got, "one JSON object a line, or a list of them", "mend it") from None
+            raise UserError(
+                "data.path", got, "one JSON object a line, or a list of them", "mend it"
+            ) from None
 
     def _text(self, value: object, column: str, number: int) -> str:
         if isinstance(value, str):
@@ -219,7 +231,9 @@ class JsonTable:
             return ""
         if isinstance(value, bool):
             return json.dumps(value)
-        raise refused(self._got(value, number, f" as {column!r}"), "a string", "write one string")
+        raise UserError(
+            "data.path", self._got(value, number, f" as {column!r}"), "a string", "write one string"
+        )
 
     def _got(self, value: object, number: int, role: str = "") -> str:
         unit = "record" if self.is_list else "line"
@@ -260,14 +274,16 @@ class ParquetTable:
             import pyarrow as pa  # noqa: PLC0415 (an extra)
             import pyarrow.parquet as pq  # noqa: PLC0415
         except ImportError:
-            line = "reading Parquet needs pyarrow: pip install 'emoji_gpt2[parquet]'"
-            raise UserError(f"--data.path: got {str(self.path)!r}; {line}") from None
+            remedy = "pip install 'emoji_gpt2[parquet]'"
+            raise UserError("data.path", repr(str(self.path)), "pyarrow for it", remedy) from None
         try:
             with pq.ParquetFile(self.path) as file:
                 yield file
         except (pa.ArrowException, OSError) as error:
             got = f"{str(self.path)!r}, which cannot be read ({one_line(error)})"
-            raise refused(got, "a complete Parquet file", "fetch or write it again") from None
+            raise UserError(
+                "data.path", got, "a complete Parquet file", "fetch or write it again"
+            ) from None
 
     def _texts(self, column: Any, name: str) -> list[str]:
         import pyarrow as pa  # noqa: PLC0415
@@ -276,7 +292,7 @@ class ParquetTable:
             texts: list[str | None] = column.cast(pa.large_string()).to_pylist()
         except pa.ArrowException:
             got = f"values of type {column.type} in column {name!r} of {str(self.path)!r}"
-            raise refused(got, "strings", "write each value as one string") from None
+            raise UserError("data.path", got, "strings", "write each value as one string") from None
         return ["" if text is None else text for text in texts]
 
 

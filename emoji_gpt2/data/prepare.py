@@ -134,8 +134,9 @@ class Recipe:
                 writer = stack.enter_context(StoreWriter(folder, encoder.dtype))
             except OSError as error:
                 raise UserError(
-                    f"--data.cache_dir: got {str(cache_dir)!r}: {error.strerror}; "
-                    "give a folder that can be written"
+                    "data.cache_dir",
+                    f"{str(cache_dir)!r}: {error.strerror}",
+                    remedy="give a folder that can be written",
                 ) from error
             Preparation(self, encoder, RowCollector(writer)).run(sources)
         return folder
@@ -199,9 +200,12 @@ class Preparation:
             argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
             raise UserError(
-                f"--data.{argument}: got {str(source.path)!r}, none of whose {report.rows_read:,} "
-                f"rows has a text and an emoji ({reasons}), wanted at least one; check the columns "
-                f"(text: {source.columns.text!r}, emoji: {source.columns.emoji!r})"
+                f"data.{argument}",
+                f"{str(source.path)!r}, none of whose {report.rows_read:,} rows has a text and an "
+                f"emoji ({reasons})",
+                "at least one",
+                f"check the columns (text: {source.columns.text!r}, emoji: "
+                f"{source.columns.emoji!r})",
             )
 
     def _add_builtin(self) -> list[str]:

@@ -32,7 +32,7 @@ from emoji_gpt2.data.formats import (
     json_table,
     only_member,
 )
-from emoji_gpt2.errors import refused
+from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import file_name, local_copy
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def open_source(
     columns = _find_columns(opened.names(), path, text_column, emoji_column, needs_emoji)
     source = Source(path, columns, opened)
     if next(source.chunks(rows=1), None) is None:
-        raise refused(f"{str(path)!r} with a header only", "rows of data", "fill it")
+        raise UserError("data.path", f"{str(path)!r} with a header only", "rows of data", "fill it")
     return source
 
 
@@ -166,14 +166,16 @@ def _open_table(path: Path, encoding: str) -> Table:
     except (LookupError, ValueError):
         wanted = "the name of a text encoding, such as utf-8, utf-16 or latin-1"
         remedy = "correct it, or leave it out for utf-8"
-        raise refused(repr(encoding), wanted, remedy, "--data.encoding") from None
+        raise UserError("data.encoding", repr(encoding), wanted, remedy) from None
     kind = _kind_of(path.name)
     if kind == ".zip":
         member = only_member(path)
         kind = Path(member).suffix.lower()
         if kind not in _TEXT_TABLES:
             got = f"{member!r} in {str(path)!r}"
-            raise refused(got, f"one of {', '.join(_TEXT_TABLES)} in a zip", "unpack it")
+            raise UserError(
+                "data.path", got, f"one of {', '.join(_TEXT_TABLES)} in a zip", "unpack it"
+            )
     return ParquetTable(path) if kind == ".parquet" else _TEXT_TABLES[kind](path, encoding)
 
 
@@ -188,7 +190,7 @@ def _kind_of(name: str) -> str:
         return ".zip"
     wanted = f"a name that ends in {', '.join(_TEXT_TABLES)} or .parquet"
     remedy = f"convert or rename it (all but .parquet may be compressed: {', '.join(COMPRESSIONS)})"
-    raise refused(repr(name), wanted, remedy)
+    raise UserError("data.path", repr(name), wanted, remedy)
 
 
 def _find_columns(
@@ -205,7 +207,9 @@ def _find_columns(
     )
     if found.text == found.emoji:
         got = f"the column {found.text!r} of {str(path)!r} for the texts and the emoji"
-        raise refused(got, "two columns", "name both: --data.text_column, --data.emoji_column")
+        raise UserError(
+            "data.path", got, "two columns", "name both: {data.text_column}, {data.emoji_column}"
+        )
     return found
 
 
@@ -213,16 +217,16 @@ def _require(
     names: list[str], path: Path, given: str | None, known: tuple[str, ...], role: str
 ) -> str:
     """Return the column of a role, given or found by name, or refuse with how to give it."""
-    flag = f"--data.{role}_column"
+    flag = f"data.{role}_column"
     found = _find(names, path, known if given is None else (given,))
     if found is not None:
         return found
     if given is not None:
         wanted = f"a column of {str(path)!r}, which has {_shown(names)}"
-        raise refused(repr(given), wanted, "give one of these names", flag)
+        raise UserError(flag, repr(given), wanted, "give one of these names")
     got = f"the columns {_shown(names)} in {str(path)!r}"
-    remedy = f"name the column of {role} with {flag}"
-    raise refused(got, f"one named {' or '.join(known)}", remedy)
+    remedy = f"name the column of {role} with {{{flag}}}"
+    raise UserError("data.path", got, f"one named {' or '.join(known)}", remedy)
 
 
 def _find(names: list[str], path: Path, wanted: tuple[str, ...]) -> str | None:
@@ -231,7 +235,7 @@ def _find(names: list[str], path: Path, wanted: tuple[str, ...]) -> str | None:
         same = [n for n in names if n == name] or [n for n in names if _folded(n) == _folded(name)]
         if len(same) > 1:
             got = f"{len(same)} columns named {name!r} in {str(path)!r}"
-            raise refused(got, "each name once", "rename or remove all but one")
+            raise UserError("data.path", got, "each name once", "rename or remove all but one")
         if same:
             return same[0]
     return None

@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.distill.data import DistillData
 from emoji_gpt2.distill.student import DistilledGPT2
-from emoji_gpt2.errors import one_line_errors
+from emoji_gpt2.errors import flag, one_line_errors
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.training.cli import StrictParser
 
@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> None:
     # Collating a batch takes a few milliseconds.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    with one_line_errors():
+    with one_line_errors(flag):
         cli = DistillCLI(
             DistilledGPT2,
             DistillData,

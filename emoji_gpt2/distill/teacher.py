@@ -44,10 +44,9 @@ class Encoder:
     def __init__(self, folder: str | Path, cache_dir: Path) -> None:
         weights = Path(folder) / "model.safetensors"
         if not weights.is_file():
-            raise UserError(
-                f"--data.teacher: got {str(folder)!r}, wanted a folder with a BERT's "
-                "model.safetensors, config.json and tokenizer; give that of all-MiniLM-L6-v2"
-            )
+            wanted = "a folder with a BERT's model.safetensors, config.json and tokenizer"
+            remedy = "give that of all-MiniLM-L6-v2"
+            raise UserError("data.teacher", repr(str(folder)), wanted, remedy)
         self._key = hashlib.sha256(weights.read_bytes()).digest()
         self._cache_dir = cache_dir
         self.tokenizer = AutoTokenizer.from_pretrained(folder)

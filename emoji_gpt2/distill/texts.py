@@ -44,10 +44,8 @@ def _synsets(folder: Path) -> Iterator[str]:
     for part in PARTS_OF_SPEECH:
         path = folder / f"data.{part}"
         if not path.is_file():
-            raise MissingFileError(
-                f"--data.wordnet: got {str(folder)!r}, wanted WordNet's folder dict with "
-                f"data.{part}; give it"
-            )
+            wanted = f"WordNet's folder dict with data.{part}"
+            raise MissingFileError("data.wordnet", repr(str(folder)), wanted, "give it")
         with path.open(encoding="utf-8") as file:
             yield from (line for line in file if not line.startswith("  "))  # the licence
 
@@ -57,9 +55,8 @@ def _lemmas(head: str) -> list[str]:
     try:
         count = int(fields[3], 16)
     except (IndexError, ValueError) as error:
-        raise UserError(
-            f"--data.wordnet: got the line {head[:40]!r}, wanted one of WordNet's data files"
-        ) from error
+        got = f"the line {head[:40]!r}"
+        raise UserError("data.wordnet", got, "one of WordNet's data files") from error
     found = fields[4 : 4 + 2 * count : 2]
     return [re.sub(r"\(\w+\)$", "", lemma).replace("_", " ") for lemma in found]
 
@@ -104,7 +101,7 @@ def descriptions(table: EmojiTable, emojilib: Path | None = None) -> list[list[s
 
 def _read_emojilib(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
-        raise MissingFileError(f"--data.emojilib: got {str(path)!r}, no such file; give one")
+        raise MissingFileError("data.emojilib", repr(str(path)), "a file that is there")
     content: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
     return {_bare(e): [k.replace("_", " ") for k in keywords] for e, keywords in content.items()}
 

@@ -27,7 +27,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, Emoji, EmojiTable
-from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.errors import MissingFileError, UserError, flag
 
 TABLE = "emoji_table.csv"
 MERGES = "gpt2_merges.txt.gz"
@@ -75,7 +75,7 @@ def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTa
         UserError: When the file is missing, or has no such line.
     """
     rows, heading = [], {"group": "", "subgroup": ""}
-    for line in _read(path, "--emoji_test").decode("utf-8", "replace").splitlines():
+    for line in _read(path, "emoji_test").decode("utf-8", "replace").splitlines():
         if header := _HEADER.fullmatch(line):
             heading[header[1]] = header[2]
         elif match := _LINE.fullmatch(line):
@@ -85,7 +85,8 @@ def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTa
             headings = heading["group"], heading["subgroup"]
             rows.append(Emoji(emoji, name, *headings, codepoints, _name_flag(name, found)))
     if not rows:
-        raise UserError(f"--emoji_test: {path} has no fully-qualified emoji; give emoji-test.txt")
+        got = f"{path}, which has no fully-qualified emoji"
+        raise UserError("emoji_test", got, remedy="give emoji-test.txt")
     return EmojiTable(rows)
 
 
@@ -118,21 +119,21 @@ def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
             for text, entry in root["annotations"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{option}: {path} is not CLDR's annotations.json: {error!r}") from error
+        raise UserError(option, f"{path}", f"CLDR's annotations.json ({error!r})") from error
 
 
 def read_merges(path: Path) -> bytes:
     """Return GPT-2's merges, byte for byte; UserError when the file is anything else."""
-    data = _read(path, "--merges")
+    data = _read(path, "merges")
     if (found := hashlib.sha256(data).hexdigest()) != MERGES_SHA256:
-        wanted = f"wanted {MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
-        raise UserError(f"--merges: {path} has sha256 {found[:8]}…, {wanted}")
+        wanted = f"{MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
+        raise UserError("merges", f"{path} with sha256 {found[:8]}…", wanted)
     return data
 
 
 def _read(path: Path, option: str) -> bytes:
     if not path.is_file():
-        raise MissingFileError(f"{option}: no file {path}; give the path of one that is there")
+        raise MissingFileError(option, f"{path}", "a file that is there", "correct the path")
     return path.read_bytes()
 
 
@@ -147,7 +148,7 @@ def table_csv(table: EmojiTable) -> str:
     writer.writerow(field.name for field in fields(Emoji))
     for row in table.values():
         if "|" in "".join(row.keywords):
-            raise UserError(f"--annotations: {row.emoji} has a keyword with '|': {row.keywords}")
+            raise UserError("annotations", f"{row.emoji} with a '|' in {row.keywords}")
         joined = KEYWORD_SEPARATOR.join(row.keywords)
         writer.writerow([row.emoji, row.name, row.group, row.sub_group, row.codepoints, joined])
     return out.getvalue()
@@ -179,7 +180,7 @@ def build(sources: dict[str, Path], output: Path) -> EmojiTable:
     """Check all `sources`, named by option, then write files into `output`; return the table."""
     annotations: dict[str, Annotation] = {}
     for option in ("annotations_derived", "annotations"):
-        annotations |= read_annotations(sources[option], f"--{option}")
+        annotations |= read_annotations(sources[option], option)
     keywords = {text: words for text, (_, words) in annotations.items()}
     table = read_emoji_test(sources["emoji_test"], keywords)
     made = {
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         table = build(sources, output)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(error.line(flag), file=sys.stderr)
         return 2
     bare = sum(not row.keywords for row in table.values())
     print(f"{output / TABLE}: {len(table)} emoji, {bare} without keywords")

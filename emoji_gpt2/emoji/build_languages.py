@@ -26,7 +26,7 @@ from pathlib import Path
 from emoji_gpt2.emoji.build import pack, read_annotations
 from emoji_gpt2.emoji.languages import COLUMNS, FOLDER, SUFFIX
 from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, EmojiTable
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, flag
 
 # fmt: off
 SHIPPED = [
@@ -52,7 +52,7 @@ those of the two sources, one after the other.
 
 def sources_of(language: str, annotations: Path, derived: Path) -> dict[str, Path]:
     """Return the two files of a language by the option that leads to them, derived names first."""
-    folders = {"--annotations_derived": derived, "--annotations": annotations}
+    folders = {"annotations_derived": derived, "annotations": annotations}
     return {option: folder / language / "annotations.json" for option, folder in folders.items()}
 
 
@@ -74,12 +74,13 @@ def read_language(language: str, annotations: Path, derived: Path) -> list[tuple
     for emoji in table:
         name, keywords = found.get(emoji.replace(VARIATION_SELECTOR_16, ""), ("", ()))
         if "|" in "".join(keywords):
-            raise UserError(f"--annotations: {emoji} has a keyword with '|' in {language}")
+            raise UserError("annotations", f"{emoji} with a '|' in a keyword of {language}")
         joined = "" if table.tones(emoji) else KEYWORD_SEPARATOR.join(keywords)
         if name or joined:
             rows.append((emoji, name, joined))
     if not rows:
-        raise UserError(f"--annotations: {annotations / language} names no emoji; take another")
+        got = f"{annotations / language}, which names no emoji"
+        raise UserError("annotations", got, remedy="take another")
     return rows
 
 
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         build(languages, given.annotations, given.annotations_derived, given.output)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(error.line(flag), file=sys.stderr)
         return 2
     print(f"{given.output}: {', '.join(languages)}")
     return 0

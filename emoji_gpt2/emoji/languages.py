@@ -37,7 +37,7 @@ def shipped_languages() -> list[str]:
     return sorted(name.removesuffix(SUFFIX) for name in names)
 
 
-def parse_languages(given: str | Sequence[str], argument: str = "languages") -> tuple[str, ...]:
+def parse_languages(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return the languages of ``"en,de,es"``, or of a list, each once, in their order.
 
     Raises:
@@ -50,8 +50,10 @@ def parse_languages(given: str | Sequence[str], argument: str = "languages") -> 
     unknown = [one for one in languages if one not in known and not _is_file(one)]
     if unknown or not languages:
         raise UserError(
-            f"{argument}: got {', '.join(unknown) or 'none'}, wanted some of {', '.join(known)}; "
-            "for others give a file that emoji_gpt2.emoji.build_languages makes"
+            "data.languages",
+            ", ".join(unknown) or "none",
+            f"some of {', '.join(known)}",
+            "for others give a file that emoji_gpt2.emoji.build_languages makes",
         )
     return languages
 
@@ -81,8 +83,10 @@ def table_in(language: str) -> EmojiTable:
         return EmojiTable.builtin().translated(words)
     except (ValueError, KeyError) as error:
         raise UserError(
-            f"languages: got {language!r}, wanted a gzipped CSV of {', '.join(COLUMNS)} ({error}); "
-            "make it with emoji_gpt2.emoji.build_languages"
+            "data.languages",
+            repr(language),
+            f"a gzipped CSV of {', '.join(COLUMNS)} ({error})",
+            "make it with emoji_gpt2.emoji.build_languages",
         ) from error
 
 
@@ -97,7 +101,8 @@ def language_bytes(language: str) -> bytes:
     try:
         return gzip.decompress(Path(language).expanduser().read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"languages: got {language!r}: {error}; give a whole {SUFFIX}") from error
+        got = f"{language!r}: {error}"
+        raise UserError("data.languages", got, remedy=f"give a whole {SUFFIX}") from error
 
 
 def _is_file(language: str) -> bool:

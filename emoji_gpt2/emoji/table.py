@@ -77,7 +77,8 @@ class EmojiTable(Mapping[str, Emoji]):
         for row in rows:
             key = _key(row.emoji)
             if not key or key in self._rows:
-                raise UserError(f"rows: got {row.emoji!r} ({row.name}) twice or empty; keep one")
+                got = f"{row.emoji!r} ({row.name}) twice or empty"
+                raise UserError("rows", got, remedy="keep one")
             self._rows[key] = row
             lengths.setdefault(key[0], set()).add(len(key))
         # The lengths of the keys that begin with a character, the longest first.
@@ -194,7 +195,7 @@ class EmojiTable(Mapping[str, Emoji]):
             KeyError: When the emoji is not in the table.
         """
         if tone is not None and tone not in SKIN_TONES:
-            raise UserError(f"tone: got {tone!r}, wanted one of {', '.join(SKIN_TONES)} or None")
+            raise UserError("tone", repr(tone), f"one of {', '.join(SKIN_TONES)} or None")
         base = self.base(emoji)
         return base if tone is None else self._toned.get((base, tone), self[emoji].emoji)
 

@@ -112,7 +112,7 @@ def evaluate(
         encoding=encoding,
     )
     references = read(data)
-    training = None if train_data is None else read(train_data, argument="--train_data")
+    training = None if train_data is None else read(train_data, argument="train_data")
     task = Task(references, table, allowed)
     baselines = _baselines(task, training, semantic_model)
     name = str(model) if isinstance(model, str | Path) else MODEL

@@ -7,7 +7,6 @@ Rows of the same normalised text are one text with several answers. Evaluating n
 rows, so nothing here knows of stores or splits.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 from emoji_gpt2.data.examples import Example, Report, name_examples, read_examples
 from emoji_gpt2.data.sources import Chunk, open_source
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, blaming
 
 NAMES = "names"
 """Instead of a file: the built-in table's untoned emoji with their names."""
@@ -119,7 +118,7 @@ def read_references(
     text_column: str | None = None,
     emoji_column: str | None = None,
     encoding: str = "utf-8",
-    argument: str = "--data",
+    argument: str = "data",
 ) -> References:
     """Return the texts and right answers of a table.
 
@@ -142,22 +141,17 @@ def read_references(
     if rows == NAMES:
         examples: Iterable[Example] = name_examples(table, "drop", report)
     else:
-        try:
+        with blaming(argument, "data.path"):
             examples = [
                 example
                 for chunk in _chunks(rows, cache_dir, *columns, encoding)
                 for example in read_examples(chunk, table, "keep", report)
             ]
-        except UserError as error:  # in the words of a training's command line
-            flags = str(error).replace("--data.path", argument)
-            raise type(error)(re.sub(r"--data\.(?=\w+_column|encoding)", "--", flags)) from None
     references = merged(examples, report, candidates)
     if not references.texts:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
-        raise UserError(
-            f"{argument}: got no usable row in {name} ({dropped or 'no rows'}), "
-            "wanted texts with emoji; check its columns"
-        )
+        got = f"no usable row in {name} ({dropped or 'no rows'})"
+        raise UserError(argument, got, "texts with emoji", "check its columns")
     return references
 
 

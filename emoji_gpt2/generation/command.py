@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.emoji.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
-from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors
+from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors, short_flag
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.answers import Answer
 from emoji_gpt2.generation.decoding import Decoding
@@ -99,7 +99,7 @@ def read_texts(options: argparse.Namespace) -> list[str]:
     try:
         return [line.rstrip("\n") for line in sys.stdin if line.strip()]
     except UnicodeDecodeError as error:
-        raise UserError(f"standard input: got {error}, wanted UTF-8; convert it") from error
+        raise UserError("standard input", f"{error}", "UTF-8", "convert it") from error
 
 
 def default_model() -> str:
@@ -112,10 +112,8 @@ def default_model() -> str:
         if Path(name).is_dir():
             print(f"model: {name}", file=sys.stderr)
             return name
-    raise UserError(
-        f"--model: got none, and none of {', '.join(DEFAULT_MODELS)} is here; give one, or run "
-        "this in the folder of emoji_gpt2"
-    )
+    got = f"none, and none of {', '.join(DEFAULT_MODELS)} is here"
+    raise UserError("model", got, remedy="give one, or run this in the folder of emoji_gpt2")
 
 
 def decoding_of(options: argparse.Namespace) -> Decoding:
@@ -125,7 +123,7 @@ def decoding_of(options: argparse.Namespace) -> Decoding:
         UserError: an option is out of range.
     """
     most, top_k = len(EmojiTable.builtin()), options.top_k
-    check("--top_k", top_k, fine=top_k is None or 1 <= top_k <= most, wanted=f"1 to {most}")
+    check("top_k", top_k, fine=top_k is None or 1 <= top_k <= most, wanted=f"1 to {most}")
     return Decoding(
         max_emoji=options.max_emoji,
         temperature=options.temperature,
@@ -153,10 +151,8 @@ def run(options: argparse.Namespace) -> None:
     texts = read_texts(options)
     n_words = sum(map(_has_words, texts))
     if not n_words:
-        raise UserError(
-            f"texts: got {len(texts) or 'none'}, wanted at least one with words; give it as an "
-            "argument"
-        )
+        got = str(len(texts) or "none")
+        raise UserError("texts", got, "at least one with words", "give it as an argument")
     n_ranked = _n_ranked(options, len(texts))
     _warn(options, decoding, n_ranked)
     model = options.model or default_model()
@@ -248,5 +244,7 @@ def _write(path: Path, answers: Iterator[tuple[str, Answer | None]], n_texts: in
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit status 2."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    with one_line_errors():
+    with one_line_errors(
+        lambda name: {"data.path": "--input", "texts": "texts"}.get(name, short_flag(name))
+    ):
         run(parse(words))

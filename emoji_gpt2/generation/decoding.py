@@ -44,14 +44,14 @@ class Decoding:
         """Check the options."""
         most, least, tone = self.max_emoji, self.min_emoji, self.skin_tone
         of_most = f"1 to --max_emoji, which is {most}"
-        check("--max_emoji", most, fine=most >= 1, wanted="at least 1")
-        check("--min_emoji", least, fine=1 <= least <= most, wanted=of_most)
-        check("--temperature", self.temperature, fine=self.temperature >= 0, wanted="0 or more")
+        check("max_emoji", most, fine=most >= 1, wanted="at least 1")
+        check("min_emoji", least, fine=1 <= least <= most, wanted=of_most)
+        check("temperature", self.temperature, fine=self.temperature >= 0, wanted="0 or more")
         top_k, top_p = self.top_k, self.top_p
-        check("--top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
-        check("--top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
+        check("top_p", top_p, fine=top_p is None or 0 < top_p <= 1, wanted="above 0, up to 1")
+        check("top_k", top_k, fine=top_k is None or top_k >= 1, wanted="at least 1")
         known = tone is None or tone in SKIN_TONES
-        check("--skin_tone", tone, fine=known, wanted=", ".join(SKIN_TONES))
+        check("skin_tone", tone, fine=known, wanted=", ".join(SKIN_TONES))
 
     def without_effect(self) -> list[str]:
         """Return a line for each reason why options that are given change nothing."""

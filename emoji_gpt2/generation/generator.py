@@ -20,15 +20,16 @@ from torch import Tensor
 from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import MODEL
 from emoji_gpt2.generation.answers import Answer, Answers
 from emoji_gpt2.generation.decoding import Chooser, Decoding, sum_groups
 from emoji_gpt2.generation.inference import best_device, eval_mode, on_device
+from emoji_gpt2.gpt2_files import ARGUMENT as PRETRAINED
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.model.loss import candidate_logits
 from emoji_gpt2.model.network import load_checkpoint_network
-from emoji_gpt2.model.pretrained import load_gpt2_weights, local_checkpoint
+from emoji_gpt2.model.pretrained import CHECKPOINT, load_gpt2_weights, local_checkpoint
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 
 log = logging.getLogger(__name__)
@@ -84,20 +85,9 @@ class EmojiGenerator:
         Raises:
             UserError: it cannot be found or read, or was not trained by this package.
         """
-        device = device or best_device()
         name = str(Path(name).expanduser()) if "://" not in str(name) else str(name)
-        name = local_checkpoint(name, "--model")
-        if name.endswith(".ckpt"):
-            return cls(*load_checkpoint_network(name, "--model"), device)
-        if (Path(name) / MODEL / "config.json").is_file():
-            name = str(Path(name) / MODEL)
-        tokenizer = load_gpt2_tokenizer(name, "--model")
-        if EMOJI_TOKEN not in tokenizer.get_vocab():
-            raise UserError(
-                f"--model: got {name!r}, a GPT-2 without emoji tokens, wanted one trained by "
-                "emoji_gpt2; train it with python -m emoji_gpt2.fit"
-            )
-        return cls(load_gpt2_weights(name, argument="--model"), tokenizer, device)
+        with blaming("model", CHECKPOINT, PRETRAINED):
+            return cls(*_network_and_tokenizer(local_checkpoint(name)), device or best_device())
 
     def rank(
         self, texts: Sequence[str], top_k: int = 5, batch_size: int = 64
@@ -115,7 +105,7 @@ class EmojiGenerator:
             UserError: a text is empty or not Unicode.
         """
         most = len(self._emoji)
-        check("--top_k", top_k, fine=1 <= top_k <= most, wanted=f"1 to {most}")
+        check("top_k", top_k, fine=1 <= top_k <= most, wanted=f"1 to {most}")
         return [one.ranked for one in self.answer(texts, Decoding(), top_k, batch_size)]
 
     def log_probabilities(self, texts: Sequence[str], batch_size: int = 64) -> Iterator[Tensor]:
@@ -275,11 +265,11 @@ class EmojiGenerator:
         By length, hardly anything is padding, however long and short texts are mixed.
         """
         if isinstance(texts, str):
-            raise UserError("texts: got a string, wanted a list of strings; put it in brackets")
-        check("--batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
+            raise UserError("texts", "a string", "a list of strings", "put it in brackets")
+        check("batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         positions = int(self.model.config.n_positions)
         room = positions - (max_emoji - 1)  # the last emoji is not read
-        check("--max_emoji", max_emoji, fine=room > 1, wanted=f"less than {positions}")
+        check("max_emoji", max_emoji, fine=room > 1, wanted=f"less than {positions}")
         prompts = encode_prompts(self.tokenizer, texts, room)
         order = list(range(len(prompts)))
         if by_length:
@@ -301,6 +291,21 @@ class EmojiGenerator:
         rows = [[0] * (width - len(ids)) + ids for ids in prompts]
         mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
         return torch.tensor(rows, device=self.device), torch.tensor(mask, device=self.device)
+
+
+def _network_and_tokenizer(name: str) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+    if name.endswith(".ckpt"):
+        return load_checkpoint_network(name)
+    if (Path(name) / MODEL / "config.json").is_file():
+        name = str(Path(name) / MODEL)
+    tokenizer = load_gpt2_tokenizer(name)
+    if EMOJI_TOKEN not in tokenizer.get_vocab():
+        got, remedy = (
+            f"{name!r}, a GPT-2 without emoji tokens",
+            "train it: python -m emoji_gpt2.fit",
+        )
+        raise UserError(PRETRAINED, got, "one trained by emoji_gpt2", remedy)
+    return load_gpt2_weights(name), tokenizer
 
 
 @lru_cache(maxsize=2)

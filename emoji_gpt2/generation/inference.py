@@ -36,9 +36,8 @@ def on_device(model: GPT2LMHeadModel, device: str) -> GPT2LMHeadModel:
         return model if model.device == wanted else _copied(model, wanted)
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
         reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"--device: got {device!r}, wanted one of this machine ({reason})"
-        ) from error
+        needed = f"one of this machine ({reason})"
+        raise UserError("device", repr(device), needed) from error
 
 
 def _copied(model: GPT2LMHeadModel, device: torch.device) -> GPT2LMHeadModel:

@@ -23,10 +23,10 @@ PROJECTIONS = r"transformer\.h\.\d+\.attn\.(c_attn|c_proj)"
 
 def check_options(freeze_layers: int, lora_rank: int, lora_alpha: int | None) -> None:
     """Raise a UserError for options that no model could have."""
-    check("--model.freeze_layers", freeze_layers, fine=freeze_layers >= 0, wanted="0 or more")
-    check("--model.lora_rank", lora_rank, fine=lora_rank >= 0, wanted="0 or more")
+    check("model.freeze_layers", freeze_layers, fine=freeze_layers >= 0, wanted="0 or more")
+    check("model.lora_rank", lora_rank, fine=lora_rank >= 0, wanted="0 or more")
     check(
-        "--model.lora_alpha",
+        "model.lora_alpha",
         lora_alpha,
         fine=lora_alpha is None or lora_alpha > 0,
         wanted="more than 0, or null",
@@ -49,10 +49,8 @@ def adapt(
     """
     n_layer = model.config.n_layer
     if freeze_layers > n_layer:
-        raise UserError(
-            f"--model.freeze_layers: got {freeze_layers}, wanted 0 to {n_layer}, the model's "
-            "n_layer; lower it"
-        )
+        wanted = f"0 to {n_layer}, the model's n_layer"
+        raise UserError("model.freeze_layers", str(freeze_layers), wanted, "lower it")
     if lora_rank:
         _add_lora(model, lora_rank, lora_alpha or 2 * lora_rank)
     model.transformer.h[:freeze_layers].requires_grad_(requires_grad=False)
@@ -62,9 +60,8 @@ def _add_lora(model: GPT2LMHeadModel, rank: int, alpha: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise UserError(
-            f"--model.lora_rank: got {rank}, which needs peft; install emoji_gpt2[lora]"
-        ) from error
+        got = f"{rank}, which needs peft"
+        raise UserError("model.lora_rank", got, remedy="install emoji_gpt2[lora]") from error
     config = LoraConfig(  # Conv1D, GPT-2's layer, has its weights transposed
         r=rank, lora_alpha=alpha, target_modules=PROJECTIONS, fan_in_fan_out=True
     )

@@ -112,16 +112,16 @@ class EmojiGPT2(LightningModule):
         lora_alpha: int | None = None,
     ) -> None:
         super().__init__()
-        check("--model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
-        check("--model.weight_decay", weight_decay, fine=weight_decay >= 0, wanted="0 or more")
+        check("model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
+        check("model.weight_decay", weight_decay, fine=weight_decay >= 0, wanted="0 or more")
         check(
-            "--model.warmup_steps",
+            "model.warmup_steps",
             warmup_steps,
             fine=warmup_steps >= 0,
             wanted="0 or more optimizer steps",
         )
         check(
-            "--model.dropout",
+            "model.dropout",
             dropout,
             fine=dropout is None or 0 <= dropout < 1,
             wanted="0 to below 1, or null",
@@ -186,7 +186,7 @@ class EmojiGPT2(LightningModule):
         """
         for name in ARCHITECTURE & kwargs.keys():
             fine, wanted = not kwargs[name], "none: the checkpoint decides"
-            check(f"load_from_checkpoint: {name}", kwargs[name], fine=fine, wanted=wanted)
+            check(name, kwargs[name], fine=fine, wanted=wanted)
         path = local_checkpoint(str(checkpoint_path))
         with building_network_of(read_checkpoint(path)):
             kwargs["weights_only"] = True
@@ -223,8 +223,10 @@ class EmojiGPT2(LightningModule):
         n_positions = self.model.config.n_positions
         if ids_BT.shape[1] > n_positions:
             raise UserError(
-                f"--data.max_length: got a row of {ids_BT.shape[1] + 1} tokens, wanted at most "
-                f"{n_positions + 1}, since the model's n_positions is {n_positions}; lower it"
+                "data.max_length",
+                f"a row of {ids_BT.shape[1] + 1} tokens",
+                f"at most {n_positions + 1}, since the model's n_positions is {n_positions}",
+                "lower it",
             )
         ids_BT, positions_N, options = pack(self.model, ids_BT, positions_N)
         # One look-up for the text and for the tied output rows: a second one would have a gradient
@@ -285,8 +287,10 @@ class EmojiGPT2(LightningModule):
     def _check(self, batch: Batch) -> None:
         if batch.tokenizer not in (None, self._fingerprint):
             raise UserError(
-                "EmojiDataModule(tokenizer=...): got another tokenizer than the model's, wanted "
-                f"that of {self.base_model!r}; give the model's pretrained as tokenizer"
+                "data.tokenizer",
+                "another tokenizer than the model's",
+                f"that of {self.base_model!r}",
+                "give the model's pretrained as tokenizer",
             )
 
     def optimizer_step(

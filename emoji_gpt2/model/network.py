@@ -17,7 +17,7 @@ from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer, new_gpt2_config, with_dropout
 from emoji_gpt2.model.embeddings import add_embeddings, start_as_bag_of_words
 from emoji_gpt2.model.lora import adapt
-from emoji_gpt2.model.pretrained import load_gpt2_weights, read_checkpoint
+from emoji_gpt2.model.pretrained import CHECKPOINT, load_gpt2_weights, read_checkpoint
 from emoji_gpt2.tokenizer import add_emoji_tokens, tokenizer_from_json
 
 EXTRA_STATE = "_extra_state"
@@ -52,7 +52,7 @@ def stored_in(checkpoint: dict[str, Any]) -> Stored:
     if state is not None:
         return Stored(**state)
     if "tokenizer" not in checkpoint:
-        raise UserError("--ckpt_path: got a checkpoint without tokenizer, wanted one of EmojiGPT2")
+        raise UserError(CHECKPOINT, "a checkpoint without tokenizer", "one of EmojiGPT2")
     hparams = checkpoint["hyper_parameters"]  # as version 0.1 wrote it
     adapters = (hparams.get(n) for n in ("freeze_layers", "lora_rank", "lora_alpha"))
     freeze_layers, lora_rank, lora_alpha = adapters
@@ -71,15 +71,13 @@ def network_of(stored: Stored, dropout: float | None = None) -> GPT2LMHeadModel:
     return model
 
 
-def load_checkpoint_network(
-    path: str | Path, argument: str = "--ckpt_path"
-) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+def load_checkpoint_network(path: str | Path) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
     """Return the network and tokenizer of a checkpoint, whatever subclass of EmojiGPT2 wrote it.
 
     Raises:
         UserError: it is truncated, or not a checkpoint of ``EmojiGPT2``.
     """
-    checkpoint = read_checkpoint(path, argument)
+    checkpoint = read_checkpoint(path)
     stored = stored_in(checkpoint)
     model = network_of(stored)
     prefix = "model."
@@ -107,7 +105,7 @@ def new_network(
     else:
         size = config.get("vocab_size")
         fine = size in (None, n_tokens, len(tokenizer))
-        check("--model.config.vocab_size", size, fine=fine, wanted="none: the tokenizer decides")
+        check("model.config.vocab_size", size, fine=fine, wanted="none: the tokenizer decides")
         model = GPT2LMHeadModel(with_dropout(new_gpt2_config(config), dropout))
     add_embeddings(model, tokenizer, new_tokens)
     if not pretrained:

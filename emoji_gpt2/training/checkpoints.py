@@ -61,7 +61,7 @@ class BestCheckpoint(ModelCheckpoint):
         # steps and times are LastCheckpoint's business then.
         by_step = monitor is None
         super().__init__(
-            dirpath=local_path("--checkpoint.dirpath", dirpath) if dirpath else None,
+            dirpath=local_path("checkpoint.dirpath", dirpath) if dirpath else None,
             filename=_with_names(filename or "{epoch}-{step}"),
             monitor=monitor,
             verbose=verbose,
@@ -101,10 +101,8 @@ def _best(monitor: str | None, mode: Mode | None) -> Mode:
     usual = _usual_mode(monitor or "mrr")
     best = mode or usual
     if best is None:
-        raise UserError(
-            f"--checkpoint.mode: got none with --checkpoint.monitor {monitor!r}, wanted min or "
-            "max; give the one that is better"
-        )
+        got = f"none, with {monitor!r} as monitor"
+        raise UserError("checkpoint.mode", got, "min or max", "give the one that is better")
     if monitor and usual not in (None, best):  # as a config.yaml of an earlier version may have it
         rank_zero_info(f"the {best} of {monitor} is kept, as --checkpoint.mode says")
     return best

@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.data.datamodule import EmojiDataModule
-from emoji_gpt2.errors import UserError, check, local_path, printable_output
+from emoji_gpt2.errors import UserError, check, local_path, one_line, printable_output
 from emoji_gpt2.files import CONFIG
 from emoji_gpt2.hub.callback import PushToHub
 from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2
@@ -159,7 +159,7 @@ class EmojiCLI(LightningCLI):
 
     @property
     def _folder(self) -> Path:
-        return local_path("--output_dir", self._options.output_dir)
+        return local_path("output_dir", self._options.output_dir)
 
     def _parse_ckpt_path(self) -> None:
         """Take the model of a checkpoint, and its hyper-parameters where no flag gives another."""
@@ -168,15 +168,14 @@ class EmojiCLI(LightningCLI):
             options.ckpt_path = requeued_checkpoint(self._folder)
         if not options.get("ckpt_path"):
             if self.config.subcommand != "fit" and not options.model.get("pretrained"):
-                raise UserError("--ckpt_path: got none, wanted a checkpoint file, last or best")
+                raise UserError("ckpt_path", "none", "a checkpoint file, last or best", "give one")
             return
         options.ckpt_path = local_checkpoint(find_checkpoint(self._folder, options.ckpt_path))
         self._checkpoint = read_checkpoint(options.ckpt_path)
         if self.config.subcommand == "fit" and "optimizer_states" not in self._checkpoint:
-            raise UserError(
-                f"--ckpt_path: got {options.ckpt_path!r}, which holds weights alone, wanted a "
-                "whole checkpoint to go on from; take last.ckpt"
-            )
+            got = f"{options.ckpt_path!r}, which holds weights alone"
+            wanted = "a whole checkpoint to go on from"
+            raise UserError("ckpt_path", got, wanted, "take last.ckpt")
         for name, value in self._checkpoint["hyper_parameters"].items():
             if name not in options.model:
                 continue
@@ -213,7 +212,7 @@ class EmojiCLI(LightningCLI):
         """Claim the output folder, once per node, before anything is written."""
         options = self._options
         if options.data.cache_dir:
-            local_path("--data.cache_dir", options.data.cache_dir)
+            local_path("data.cache_dir", options.data.cache_dir)
         if self.config.subcommand == "fit" and first_of_node():
             _check_before_training(options)
             ckpt_path = options.get("ckpt_path") or ""
@@ -288,14 +287,14 @@ def _check_before_training(options: Any) -> None:
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer[name]
         fine = isinstance(value, float) or not isinstance(value, int) or value >= 1
-        check(f"--trainer.{name}", value, fine=fine, wanted="1 or more")
+        check(f"trainer.{name}", value, fine=fine, wanted="1 or more")
 
 
 def _given_optimizers(model: EmojiGPT2, optimizer: Any, scheduler: Any) -> Callable[[], Any]:
     def configure_optimizers() -> Any:
-        made = _made("--optimizer", model.parameters(), optimizer) or model.new_optimizer()
+        made = _made("optimizer", model.parameters(), optimizer) or model.new_optimizer()
         unscale_before_clipping(made)
-        schedule = _made("--lr_scheduler", made, scheduler)
+        schedule = _made("lr_scheduler", made, scheduler)
         return LightningCLI.configure_optimizers(model, made, schedule)
 
     return configure_optimizers
@@ -305,7 +304,7 @@ def _made(argument: str, of: Any, init: Any) -> Any:
     try:
         return instantiate_class(of, init) if init else None
     except (TypeError, ValueError) as error:  # such as a learning rate below 0
-        raise UserError(f"{argument}: {error}") from error
+        raise UserError(argument, f"options that it refuses ({one_line(error)})") from error
 
 
 def main(default_subcommand: str | None = None, model_class: type[EmojiGPT2] = EmojiGPT2) -> None:

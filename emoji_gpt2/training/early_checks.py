@@ -23,7 +23,7 @@ class CheckMonitors(Callback):
         """Look for the metrics of validation among those of the validation that was just tried."""
         remedy = "correct it"
         if type(pl_module) is not EmojiGPT2:  # which may leave some out of this trial
-            remedy += ", or give --trainer.num_sanity_val_steps 0 if it is logged later"
+            remedy += ", or give {trainer.num_sanity_val_steps} 0 if it is logged later"
         for argument, monitor in _monitors(trainer):
             if monitor.startswith("val"):
                 _check_logged(argument, monitor, trainer.callback_metrics, remedy)
@@ -48,12 +48,12 @@ def _monitors(trainer: Trainer) -> Iterator[tuple[str, str]]:
         if not isinstance(monitor, str) or not getattr(callback, "strict", True):
             continue
         if not isinstance(callback, BestCheckpoint):
-            yield f"--trainer.callbacks: {type(callback).__name__}.monitor", monitor
+            yield f"{type(callback).__name__}.monitor", monitor
         elif validates(trainer) or not monitor.startswith("val/"):  # else it keeps the newest
-            yield "--checkpoint.monitor", monitor
+            yield "checkpoint.monitor", monitor
     for config in trainer.lr_scheduler_configs:
         if config.reduce_on_plateau and config.strict and config.monitor:
-            yield "--lr_scheduler.monitor", config.monitor
+            yield "lr_scheduler.monitor", config.monitor
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:
@@ -63,10 +63,8 @@ def _callbacks(trainer: Trainer) -> list[Callback]:
 
 def _check_logged(argument: str, monitor: str, logged: Collection[str], remedy: str) -> None:
     if monitor not in logged:
-        raise UserError(
-            f"{argument}: got {monitor!r}, wanted a metric that is logged "
-            f"({', '.join(sorted(logged)) or 'none is'}); {remedy}"
-        )
+        wanted = f"a metric that is logged ({', '.join(sorted(logged)) or 'none is'})"
+        raise UserError(argument, repr(monitor), wanted, remedy)
 
 
 class CheckOptimizer(Callback):
@@ -88,10 +86,10 @@ class CheckOptimizer(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare, before Lightning restores them."""
         for optimizer, theirs in zip(trainer.optimizers, self._groups, strict=False):
-            _check_same("--optimizer", optimizer, _of_groups(optimizer.param_groups, theirs))
+            _check_same("optimizer", optimizer, _of_groups(optimizer.param_groups, theirs))
         for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=False):
             difference = _of_keys(config.scheduler.state_dict(), state)
-            _check_same("--lr_scheduler", config.scheduler, difference)
+            _check_same("lr_scheduler", config.scheduler, difference)
         self._groups, self._schedules = [], []
 
 
@@ -112,6 +110,8 @@ def _of_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 def _check_same(argument: str, ours: object, difference: str) -> None:
     if difference:
         raise UserError(
-            f"{argument}: got {type(ours).__name__}, wanted that of the run that --ckpt_path goes "
-            f"on with, whose state has {difference}; give the flags that the run began with"
+            argument,
+            type(ours).__name__,
+            f"that of the run that {{ckpt_path}} goes on with, whose state has {difference}",
+            "give the flags that the run began with",
         )

@@ -68,7 +68,7 @@ def fine_tune_gpt2(
         "hub": {"repo_id": hub_model_name},
     }
     begun = FirstBatch(partial(_write_config, options, folder))
-    with claim(folder, begun, resuming=resume, argument="output_dir", how_to_go_on="resume=True"):
+    with claim(folder, begun, resuming=resume, how_to_go_on="resume=True"):
         _train(options, folder, begun, resume=resume)
     return folder / MODEL
 
@@ -104,9 +104,8 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
 
     last = folder / LAST
     if resume and not last.is_file():
-        raise MissingFileError(
-            f"resume: got True, wanted a {LAST} in {str(folder)!r}; call it without resume"
-        )
+        wanted = f"a {LAST} in {str(folder)!r}"
+        raise MissingFileError("resume", "True", wanted, "call it without resume")
     hub = PushToHub(**options["hub"])
     hub.output_dir = folder
     hub.preflight("hub_model_name")

@@ -18,7 +18,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, flag, one_line
 
 CONFIGURATION_ERRORS = (ValueError, RuntimeError, ImportError, MisconfigurationException)
 """What Lightning raises for options that it cannot follow."""
@@ -51,7 +51,11 @@ def as_mistake(error: BaseException, *, before_training: bool) -> UserError | No
     if isinstance(error, UserError):
         return error
     refused = isinstance(error, CONFIGURATION_ERRORS) and _is_raised_by(lightning, error)
-    return UserError(f"--trainer: {error}") if refused and before_training else None
+    return (
+        UserError("trainer", f"options that Lightning refuses ({one_line(error)})")
+        if refused and before_training
+        else None
+    )
 
 
 def _is_raised_by(package: ModuleType, error: BaseException) -> bool:
@@ -79,4 +83,4 @@ def print_error(error: UserError) -> None:
     if not first_of_node():
         time.sleep(FIRST_SAYS_IT)
         who = f"error (rank {rank_zero_only.rank})"  # type: ignore[attr-defined]
-    print(f"{who}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{who}: {error.line(flag)}", file=sys.stderr)

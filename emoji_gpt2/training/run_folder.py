@@ -23,7 +23,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.errors import MissingFileError, UserError, one_line
 from emoji_gpt2.files import CONFIG, LAST, MODEL, checkpoint_from_hub
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
@@ -79,8 +79,7 @@ def claim(
     *,
     resuming: bool,
     lock: bool = True,
-    argument: str = "--output_dir",
-    how_to_go_on: str = "--ckpt_path last",
+    how_to_go_on: str = "{ckpt_path} last",
 ) -> Iterator[None]:
     """Let a run write into ``output_dir``, alone; if it trains nothing, leave what was there.
 
@@ -89,7 +88,6 @@ def claim(
         begun: Tells when the run has trained something.
         resuming: Whether the run goes on from a checkpoint of this folder.
         lock: Whether this process is the one of the run that keeps others out.
-        argument: What an error calls the folder.
         how_to_go_on: What an error says to give instead.
 
     Raises:
@@ -98,15 +96,14 @@ def claim(
     """
     made = [path for path in (output_dir, *output_dir.parents) if not path.exists()]
     try:
-        _make(output_dir, argument)
-        with _alone(output_dir, argument) if lock else contextlib.nullcontext():
+        _make(output_dir)
+        with _alone(output_dir) if lock else contextlib.nullcontext():
             there = run_files(output_dir)
             if there and not resuming:
                 go_on = f"go on by {how_to_go_on}, " if LAST in there else ""
-                raise UserError(
-                    f"{argument}: got {str(output_dir)!r}, which holds a run ({', '.join(there)}), "
-                    f"wanted an empty folder; {go_on}choose another, or delete it"
-                )
+                got = f"{str(output_dir)!r}, which holds a run ({', '.join(there)})"
+                remedy = f"{go_on}choose another, or delete it"
+                raise UserError("output_dir", got, "an empty folder", remedy)
             with _nothing_left(output_dir, begun) if lock else contextlib.nullcontext():
                 yield
     finally:
@@ -115,31 +112,28 @@ def claim(
                 path.rmdir()
 
 
-def _make(output_dir: Path, argument: str) -> None:
+def _make(output_dir: Path) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe = output_dir / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink(missing_ok=True)  # the process of another node may have the same number
     except OSError as error:
-        raise UserError(
-            f"{argument}: got {str(output_dir)!r}, wanted a folder that can be written "
-            f"({error.strerror}); choose another"
-        ) from error
+        wanted = f"a folder that can be written ({error.strerror})"
+        raise UserError("output_dir", repr(str(output_dir)), wanted, "choose another") from error
 
 
 @contextmanager
-def _alone(output_dir: Path, argument: str) -> Iterator[None]:
+def _alone(output_dir: Path) -> Iterator[None]:
     """Hold the folder's lock, which is the operating system's: it ends with its process."""
     path = output_dir / LOCK
     held = FileLock(path, timeout=0)
     try:
         held.acquire()
     except Timeout:
-        raise UserError(
-            f"{argument}: got {str(output_dir)!r}, which another run is writing into, wanted a "
-            "folder of its own; choose another, or wait until that run has ended"
-        ) from None
+        got = f"{str(output_dir)!r}, which another run is writing into"
+        remedy = "choose another, or wait until that run has ended"
+        raise UserError("output_dir", got, "a folder of its own", remedy) from None
     except OSError as error:  # a file system without locks
         log.warning("%s cannot be locked (%s): start no second run in it", output_dir, error)
     try:
@@ -207,15 +201,11 @@ def find_checkpoint(output_dir: Path, ckpt_path: str) -> str:
     if ckpt_path == "last":
         newest = sorted(output_dir.glob("last*.ckpt"), key=lambda file: file.stat().st_mtime)
         if not newest:
-            raise MissingFileError(
-                f"--ckpt_path: got 'last', wanted a last*.ckpt in {str(output_dir)!r}; start "
-                "without it, or give the --output_dir of the run"
-            )
+            remedy = "start without it, or give the {output_dir} of the run"
+            raise _missing("'last'", f"a last*.ckpt in {str(output_dir)!r}", remedy)
         return str(newest[-1])
     if "://" not in ckpt_path and not Path(ckpt_path).is_file():
-        raise MissingFileError(
-            f"--ckpt_path: got {ckpt_path!r}, wanted a checkpoint file, last or best; correct it"
-        )
+        raise _missing(repr(ckpt_path), "a checkpoint file, last or best", "correct it")
     return ckpt_path
 
 
@@ -226,23 +216,21 @@ def _best_checkpoint(output_dir: Path) -> Path:
     """
     last = output_dir / LAST
     if not last.is_file():
-        raise MissingFileError(
-            f"--ckpt_path: got 'best', wanted a {LAST} in {str(output_dir)!r}, which says which is "
-            "the best; give the --output_dir of the run, or a file"
-        )
+        wanted = f"a {LAST} in {str(output_dir)!r}, which says which is the best"
+        raise _missing("'best'", wanted, "give the {output_dir} of the run, or a file")
     best = _best_model_path(last)
     if not best:
-        raise MissingFileError(
-            f"--ckpt_path: got 'best', but {str(last)!r} knows of none, wanted a run that has kept "
-            "one; give last, or a file"
-        )
+        got = f"'best', but {str(last)!r} knows of none"
+        raise _missing(got, "a run that has kept one", "give last, or a file")
     for path in (Path(best), output_dir / Path(best).name):
         if path.is_file():
             return path
-    raise MissingFileError(
-        f"--ckpt_path: got 'best', which is {best!r} and is gone, wanted it there or in "
-        f"{str(output_dir)!r}; give last, or a file"
-    )
+    got, wanted = f"'best', which is {best!r} and is gone", f"it there or in {str(output_dir)!r}"
+    raise _missing(got, wanted, "give last, or a file")
+
+
+def _missing(got: str, wanted: str, remedy: str) -> MissingFileError:
+    return MissingFileError("ckpt_path", got, wanted, remedy)
 
 
 def _best_model_path(checkpoint: Path) -> str:
@@ -250,10 +238,9 @@ def _best_model_path(checkpoint: Path) -> str:
         content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
         states: dict[str, Any] = content["callbacks"]
     except Exception as error:  # torch.load raises whatever the bytes lead it to
-        raise UserError(
-            f"--ckpt_path: got 'best', but {str(checkpoint)!r}, which says which is the best, is "
-            f"no whole checkpoint ({' '.join(str(error).split())[:80]}); give a file"
-        ) from error
+        got = f"'best', but {str(checkpoint)!r}, which says which is the best, is no whole "
+        got += f"checkpoint ({one_line(error)})"
+        raise UserError("ckpt_path", got, remedy="give a file") from error
     paths = (s["best_model_path"] for key, s in states.items() if key.startswith("BestCheckpoint"))
     return str(next(paths, ""))
 

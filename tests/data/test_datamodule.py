@@ -609,7 +609,7 @@ def test_predict_path_with_an_empty_text_and_without_a_path(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     line = refusal(lambda: module(tmp_path).predict_dataloader())
-    assert line.startswith("--data.predict_path: got none, wanted")
+    assert line.startswith("predict_path: got none, wanted")
     path = write(tmp_path / "texts.csv", [("", "x"), ("fine", "x"), (" ", "x")], "text,other")
     data = module(tmp_path, predict_path=path)
     with caplog.at_level(logging.INFO):
@@ -635,7 +635,7 @@ def test_predict_path_with_an_empty_text_and_without_a_path(
 )
 def test_an_argument_out_of_range_is_refused(name: str, value: Any) -> None:
     line = refusal(lambda: EmojiDataModule(**{name: value}))
-    assert line.startswith(f"--data.{name}: got {value!r}, wanted ")
+    assert line.startswith(f"{name}: got {value!r}, wanted ")
 
 
 @pytest.mark.parametrize(
@@ -675,7 +675,7 @@ def test_no_row_with_an_emoji_is_refused_with_the_reasons(tmp_path: Path, argume
     bad = write(tmp_path / "bad.csv", [("pizza", "pizza"), ("hat", "hat"), ("", "🍕")])
     paths = {"path": write(tmp_path / "a.csv", spare())} | {argument: bad}
     line = refusal(module(tmp_path, **paths).prepare_data)
-    assert line.startswith(f"--data.{argument}: got '{bad}', none of whose 3 rows has a text and")
+    assert line.startswith(f"{argument}: got '{bad}', none of whose 3 rows has a text and")
     assert "(2 no emoji in the row, 1 empty text)" in line
     assert "text: 'name', emoji: 'emoji'" in line
 
@@ -779,4 +779,4 @@ def test_a_frame_is_copied_its_other_columns_do_not_count_and_gaps_are_empty(
     line = refusal(
         EmojiDataModule.from_frame(frame[["text"]], cache_dir=str(tmp_path)).prepare_data
     )
-    assert line.startswith("--data.path: got the columns 'text' in 'DataFrame'")
+    assert line.startswith("path: got the columns 'text' in 'DataFrame'")

@@ -296,12 +296,12 @@ def parquet(columns: dict[str, Any]) -> bytes:
 LONG = "text,emoji\n" + "".join(f"pizza number {i},🍕\n" for i in range(20_000))
 BROKEN = "wanted a readable file that is complete and compressed as its name says"
 CSV = "wanted rows as wide as the header, quotes closed; put double quotes around a cell that holds"
-OTHER = "wanted utf-8 text; save it as UTF-8 or name its encoding, as in --data.encoding latin-1"
+OTHER = "wanted utf-8 text; save it as UTF-8 or name its encoding, as in encoding latin-1"
 SHORT = "wanted 2 as in its header; complete the row; is the file cut off?"
 
 NO_TEXT = (
     "got the columns 'x', 'emoji' in 'a.csv', wanted one named name or text or description or "
-    "prompt; name the column of text with --data.text_column"
+    "prompt; name the column of text with text_column"
 )
 NOT_JSON = (
     "got line 4 of 'a.jsonl', which is not JSON (Expecting property name enclosed in double "
@@ -319,7 +319,7 @@ BAD = {
     "header-only": ("a.csv", KAGGLE, "got 'a.csv' with a header only, wanted rows of data"),
     "header-only-parquet": ("a.parquet", parquet({"text": [], "emoji": []}), "a header only"),
     "no-text-column": ("a.csv", "x,emoji\n1,2\n", NO_TEXT),
-    "no-emoji-column": ("a.csv", "text,y\n1,2\n", "name the column of emoji with --data.emoji_co"),
+    "no-emoji-column": ("a.csv", "text,y\n1,2\n", "name the column of emoji with emoji_co"),
     "wrong-comma": ("a.csv", "text;emoji\na;b\n", "got the columns 'text;emoji' in 'a.csv'"),
     "many-columns": ("a.csv", ",".join("ab" * 50) + "\n", "'a', 'b', 'a', 'b', … in 'a.csv'"),
     "twice": ("a.csv", "text,emoji,emoji\na,b,c\n", "got 2 columns named 'emoji' in 'a.csv'"),
@@ -382,7 +382,7 @@ def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -
     monkeypatch.chdir(tmp_path)
     write(tmp_path, name, content)
     line = refusal(lambda: records(opened(name)))
-    assert line.startswith("--data.path: got ")
+    assert line.startswith("path: got ")
     assert wanted in line
 
 
@@ -417,32 +417,30 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "a.csv", TABLE)
     assert refusal(lambda: opened("a.csv", text_column="nom")) == (
-        "--data.text_column: got 'nom', wanted a column of 'a.csv', which has 'text', 'emoji'; "
+        "text_column: got 'nom', wanted a column of 'a.csv', which has 'text', 'emoji'; "
         "give one of these names"
     )
     line = refusal(lambda: opened("a.csv", emoji_column="x", needs_emoji=False))
-    assert line.startswith("--data.emoji_column: got 'x', wanted a column of 'a.csv'")
+    assert line.startswith("emoji_column: got 'x', wanted a column of 'a.csv'")
     assert refusal(lambda: opened("a.csv", text_column="emoji")) == (
-        "--data.path: got the column 'emoji' of 'a.csv' for the texts and the emoji, wanted two "
-        "columns; name both: --data.text_column, --data.emoji_column"
+        "path: got the column 'emoji' of 'a.csv' for the texts and the emoji, wanted two "
+        "columns; name both: text_column, emoji_column"
     )
     for encoding in ("utf-9", "rot13", "a\0b"):
         line = refusal(lambda encoding=encoding: opened("a.csv", encoding=encoding))
-        assert line.startswith(f"--data.encoding: got {encoding!r}, wanted the name of a text enc")
+        assert line.startswith(f"encoding: got {encoding!r}, wanted the name of a text enc")
     line = refusal(lambda: opened("a.csv", encoding="utf-16"))
-    assert line.startswith(
-        "--data.path: got 'a.csv', which is in another encoding or no text (UTF-16"
-    )
+    assert line.startswith("path: got 'a.csv', which is in another encoding or no text (UTF-16")
 
 
 def test_bad_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d.csv").mkdir()
     write(tmp_path, "a.csv", TABLE)
-    wanted = "--data.path: got 'no.csv', wanted a file that exists; correct the path"
+    wanted = "path: got 'no.csv', wanted a file that exists; correct the path"
     assert refusal(lambda: opened("no.csv"), MissingFileError) == wanted
     refusal(lambda: opened("a.csv/b.csv"), MissingFileError)
-    wanted = "--data.path: got the folder 'd.csv', wanted a file; name a file in it"
+    wanted = "path: got the folder 'd.csv', wanted a file; name a file in it"
     assert refusal(lambda: opened("d.csv")) == wanted
     assert "the folder ''" in refusal(lambda: opened(""))
     for path in ("~nobody-of-that-name/a.csv", "a\0.csv", "x" * 5_000):
@@ -456,7 +454,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write(tmp_path, "a.parquet", parquet({"text": ["a"], "emoji": ["b"]}))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     line = refusal(lambda: opened(path))
-    assert line.endswith("reading Parquet needs pyarrow: pip install 'emoji_gpt2[parquet]'")
+    assert line.endswith("wanted pyarrow for it; pip install 'emoji_gpt2[parquet]'")
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -537,7 +535,7 @@ def test_failed_downloads(
 ) -> None:
     url = site[0] + path
     line = refusal(lambda: opened(url, cache_dir=tmp_path))
-    assert line.startswith(f"--data.path: got {url!r}, whose download failed (")
+    assert line.startswith(f"path: got {url!r}, whose download failed (")
     assert wanted in line
     assert list((tmp_path / "downloads").iterdir()) == []
 
@@ -614,7 +612,7 @@ def test_hub_offline(tmp_path: Path) -> None:
         check=True,
     )
     assert result.stdout == (
-        "--data.path: got 'hf://datasets/user/name/a.csv', wanted a file in the Hub's cache or a "
+        "path: got 'hf://datasets/user/name/a.csv', wanted a file in the Hub's cache or a "
         "reachable Hub; check the connection and HF_HUB_OFFLINE, or give a local file\n"
     )
 
@@ -642,7 +640,7 @@ def test_hub_refusals(monkeypatch: pytest.MonkeyPatch, name: str, wanted: str) -
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     line = refusal(lambda: opened("hf://datasets/user/name/a.csv"))
-    assert line.startswith("--data.path: got 'hf://datasets/user/name/a.csv', wanted ")
+    assert line.startswith("path: got 'hf://datasets/user/name/a.csv', wanted ")
     assert wanted in line
 
 

@@ -355,7 +355,7 @@ def test_the_built_in_names(generator: EmojiGenerator, tmp_path: Path) -> None:
     references = read_references("names", tmp_path)
     assert len(references.texts) == sum(not TABLE.tones(emoji) for emoji in TABLE)
     assert references.single_label()
-    with pytest.raises(UserError, match="--data: got no usable row"):
+    with pytest.raises(UserError, match="data: got no usable row"):
         read_references([("a", "b")], tmp_path)
 
 

@@ -517,13 +517,13 @@ def test_hub_id(hub: HubServer, generator: EmojiGenerator, trained_run: Path) ->
 
 
 def test_a_name_that_the_hub_does_not_have(hub: HubServer) -> None:
-    with pytest.raises(UserError, match="--model: got 'tester/nothing'"):
+    with pytest.raises(UserError, match="model: got 'tester/nothing'"):
         EmojiGenerator.from_pretrained("tester/nothing")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "nowhere.ckpt", "~/nowhere/model"])
 def test_a_model_that_is_not_there(name: str) -> None:
-    with pytest.raises(UserError, match=r"--model: got .*nowhere") as caught:
+    with pytest.raises(UserError, match=r"model: got .*nowhere") as caught:
         EmojiGenerator.from_pretrained(name)
     assert "\n" not in str(caught.value)
 
@@ -534,7 +534,7 @@ def test_a_gpt2_without_emoji_tokens(tiny_gpt2: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--model: got"):
+    with pytest.raises(UserError, match="model: got"):
         EmojiGenerator.from_pretrained(tmp_path)
 
 
@@ -610,7 +610,7 @@ OUT_OF_RANGE: list[tuple[str, dict[str, object]]] = [
 def test_options_out_of_range(
     generator: EmojiGenerator, name: str, options: dict[str, object]
 ) -> None:
-    with pytest.raises(UserError, match=f"--{name}: got"):
+    with pytest.raises(UserError, match=f"{name}: got"):
         generator.generate(["pizza"], **options)  # type: ignore[arg-type]
 
 
@@ -637,7 +637,7 @@ def test_options_without_effect_are_named(
 
 @pytest.mark.parametrize("top_k", [0, -1, len(EMOJI) + 1])
 def test_rank_refuses_a_top_k(generator: EmojiGenerator, top_k: int) -> None:
-    with pytest.raises(UserError, match="--top_k: got"):
+    with pytest.raises(UserError, match="top_k: got"):
         generator.rank(["pizza"], top_k=top_k)
 
 

@@ -381,5 +381,5 @@ def test_a_checkpoint_that_is_not_there(hub: HubServer, address: str) -> None:
     hub.add_repo("tester/run", {"a": b""})
     with pytest.raises(MissingFileError) as caught:
         checkpoint_from_hub(address)
-    assert f"--ckpt_path: got {address!r}" in str(caught.value)
+    assert f"ckpt_path: got {address!r}" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -83,10 +83,10 @@ def test_merging_adds_alpha_by_rank_times_b_a_and_leaves_the_model_alone() -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"freeze_layers": -1}, "--model.freeze_layers: got -1, wanted 0 or more"),
-        ({"lora_rank": -1}, "--model.lora_rank: got -1, wanted 0 or more"),
-        ({"lora_alpha": 0}, "--model.lora_alpha: got 0, wanted more than 0"),
-        ({"freeze_layers": 2}, "--model.freeze_layers: got 2, wanted 0 to 1, the model's n_layer"),
+        ({"freeze_layers": -1}, "freeze_layers: got -1, wanted 0 or more"),
+        ({"lora_rank": -1}, "lora_rank: got -1, wanted 0 or more"),
+        ({"lora_alpha": 0}, "lora_alpha: got 0, wanted more than 0"),
+        ({"freeze_layers": 2}, "freeze_layers: got 2, wanted 0 to 1, the model's n_layer"),
     ],
 )
 def test_options_that_no_model_could_have(options: dict[str, int], message: str) -> None:
@@ -96,7 +96,7 @@ def test_options_that_no_model_could_have(options: dict[str, int], message: str)
 
 def test_without_peft_lora_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"--model.lora_rank: got 2, .*install emoji_gpt2\[lora\]"):
+    with pytest.raises(UserError, match=r"lora_rank: got 2, .*install emoji_gpt2\[lora\]"):
         adapt(network(), 0, 2, None)
 
 

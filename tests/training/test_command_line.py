@@ -40,9 +40,12 @@ UNCHECKED = "--trainer.num_sanity_val_steps=0"
 
 LATE: dict[str, tuple[list[str], str]] = {
     "no interval": (["--trainer.val_check_interval=0"], "--trainer.val_check_interval: got 0"),
-    "an interval beyond the epoch": (["--trainer.val_check_interval=25"], "--trainer: `val_check"),
+    "an interval beyond the epoch": (["--trainer.val_check_interval=25"], "(`val_check"),
     "no epoch": (["--trainer.check_val_every_n_epoch=0"], "--trainer.check_val_every_n_epoch"),
-    "a share of nothing": (["--trainer.limit_val_batches=0.01"], "--trainer: You requested"),
+    "a share of nothing": (
+        ["--trainer.limit_val_batches=0.01"],
+        "--trainer: got options that Lightning refuses (You requested",
+    ),
     "nothing to keep the best of": (["--checkpoint.monitor=val/acc"], "--checkpoint.monitor"),
     "nothing, untried": (["--checkpoint.monitor=val/acc", UNCHECKED], "--checkpoint.monitor"),
     "nothing to stop for": ([STOPPING, "--trainer.callbacks.monitor=val/los"], "EarlyStopping"),
@@ -51,10 +54,13 @@ LATE: dict[str, tuple[list[str], str]] = {
     "no word on what is best": (["--checkpoint.monitor=val/x"], "--checkpoint.mode: got none"),
     "a plugin": (["--trainer.precision=transformer-engine"], "transformer_engine"),
     "a logger's package": (["--trainer.logger=WandbLogger"], "wandb"),
-    "less than nothing": (["--optimizer=SGD", "--optimizer.lr=-1"], "--optimizer: Invalid"),
+    "less than nothing": (
+        ["--optimizer=SGD", "--optimizer.lr=-1"],
+        "--optimizer: got options that it refuses (Invalid",
+    ),
     "a logger that is off": (
         ["--trainer.callbacks+=LearningRateMonitor", "--trainer.logger=false"],
-        "--trainer: Cannot use `LearningRateMonitor`",
+        "--trainer: got options that Lightning refuses (Cannot use `LearningRateMonitor`",
     ),
 }
 
