@@ -34,6 +34,7 @@ PATH = "data.path"
 TIMEOUT_SECONDS = 60.0  # of silence, not of the whole download
 _SPECIAL_REVISION = r"refs/(?:convert/[^/]+|pr/\d+)"
 _HF = re.compile(rf"hf://datasets/([^/@]+/[^/@]+)(?:@({_SPECIAL_REVISION}|[^/]+))?/(.+)")
+_SECRET = "token|key|sig|secret|pass|auth|credential"  # noqa: S105 - names of parameters
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"  # reserved by RFC 3986; "%" so that nothing is quoted twice
 
 
@@ -49,7 +50,32 @@ def file_name(address: str) -> str:
     try:
         return PurePosixPath(urllib.parse.urlsplit(address).path).name
     except ValueError:  # such as an unclosed [ in the host
-        raise UserError(PATH, repr(address), "a valid address", "correct it") from None
+        raise UserError(PATH, repr(public(address)), "a valid address", "correct it") from None
+
+
+def public(address: str) -> str:
+    """Return an address without passwords and keys, as it may be shown and stored."""
+    if "://" not in address:
+        return address
+    address = re.sub(r"://[^/@]+@", "://", address)
+    return re.sub(rf"(?i)([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&#]+", r"\1***", address)
+
+
+def without_secrets(value: object) -> object:
+    """Return an address, or a list of them, as ``public`` has it; anything else as it is."""
+    if isinstance(value, list):
+        return [without_secrets(one) for one in value]
+    return public(value) if isinstance(value, str) else value
+
+
+def foreign_content(head: bytes) -> str | None:
+    """Return what a file is in place of the one that was meant, such as "a web page"; else None."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+        return "a web page"
+    if start.startswith(b"version https://git-lfs.github.com/spec"):
+        return "a Git LFS pointer and not the file (git lfs pull fetches it)"
+    return None
 
 
 def local_copy(address: str, cache_dir: Path) -> Path:
@@ -66,7 +92,10 @@ def local_copy(address: str, cache_dir: Path) -> Path:
     if scheme:
         wanted = "a local path, https://… or hf://datasets/…"
         raise UserError(
-            PATH, repr(address), wanted, f"{scheme}:// is not followed, download the file first"
+            PATH,
+            repr(public(address)),
+            wanted,
+            f"{scheme}:// is not followed, download the file first",
         )
     return _local(address)
 
@@ -96,26 +125,31 @@ def _downloaded(url: str, folder: Path) -> Path:
     if target.exists():
         when = datetime.fromtimestamp(target.stat().st_mtime, tz=timezone.utc)
         message = "%s: using the copy of %s at %s; delete it to fetch again"
-        log.info(message, url, f"{when:%Y-%m-%d %H:%M} UTC", target)
+        log.info(message, public(url), f"{when:%Y-%m-%d %H:%M} UTC", target)
         return target
     aside = folder / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _download(url, aside)
+        with aside.open("rb") as file:
+            if what := foreign_content(file.read(1024)):
+                raise _not_downloaded(url, f"it gave {what}")
         aside.replace(target)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the socket
         raise _not_downloaded(url, f"HTTP status {error.code}, {error.reason}") from None
+    except UserError:
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _not_downloaded(url, one_line(getattr(error, "reason", error))) from None
     finally:
         aside.unlink(missing_ok=True)
-    log.info("%s: downloaded to %s", url, target)
+    log.info("%s: downloaded to %s", public(url), target)
     return target
 
 
 def _not_downloaded(url: str, why: str) -> UserError:
-    got = f"{url!r}, whose download failed ({why})"
+    got = f"{public(url)!r}, whose download failed ({why})"
     remedy = "check it, or give the path of a local copy"
     return UserError(PATH, got, "an address that answers", remedy)
 
@@ -149,7 +183,9 @@ def _from_hub(address: str) -> Path:
     match = _HF.fullmatch(address)
     if match is None:
         wanted = "hf://datasets/user/name[@revision]/path/in/repo.csv"
-        raise UserError(PATH, repr(address), wanted, "give the address of one file of a data set")
+        raise UserError(
+            PATH, repr(public(address)), wanted, "give the address of one file of a data set"
+        )
     repo, revision, name = match.groups()
     from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow, rarely needed)
 
@@ -158,6 +194,25 @@ def _from_hub(address: str) -> Path:
         return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
     except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError) as error:
         raise _hub_refusal(address, repo, error) from None
+
+
+def data_set_files(repo: str, revision: str | None) -> list[str]:
+    """Return the names of a data set's files on the Hub; offline, of those in the Hub's cache.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from huggingface_hub import HfApi, constants, errors, snapshot_download  # noqa: PLC0415
+
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            return HfApi().list_repo_files(repo, repo_type="dataset", revision=revision)
+        folder = Path(
+            snapshot_download(repo, repo_type="dataset", revision=revision, local_files_only=True)
+        )
+        return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError) as error:
+        raise _hub_refusal(f"hf://datasets/{repo}", repo, error) from None
 
 
 def _hub_refusal(address: str, repo: str, error: Exception) -> UserError:
@@ -178,9 +233,9 @@ def _hub_refusal(address: str, repo: str, error: Exception) -> UserError:
     ]
     for kind, wanted, remedy in remedies:
         if isinstance(error, kind):
-            return UserError(PATH, repr(address), wanted, remedy)
+            return UserError(PATH, repr(public(address)), wanted, remedy)
     remedy = f"the Hub client said: {one_line(error)}"
-    return UserError(PATH, repr(address), "a file that the Hub serves", remedy)
+    return UserError(PATH, repr(public(address)), "a file that the Hub serves", remedy)
 
 
 def checkpoint_from_hub(address: str) -> str:
@@ -192,7 +247,7 @@ def checkpoint_from_hub(address: str) -> str:
     match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", address)
     if not match:
         wanted = "hf://USER/NAME/FILE or hf://USER/NAME@BRANCH/FILE"
-        raise MissingFileError("ckpt_path", repr(address), wanted)
+        raise MissingFileError("ckpt_path", repr(public(address)), wanted)
     repo_id, revision, file = match.groups()
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415

@@ -16,6 +16,7 @@ A text is read as if a space stood before it, so that a word is the same tokens 
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -67,8 +68,8 @@ def add_emoji_tokens(
     table = table or EmojiTable.builtin()
     known = tokenizer.get_vocab()
     new = [token for token in [*table, EMOJI_TOKEN] if token not in known]
-    backend = tokenizer.backend_tokenizer
-    backend.add_tokens([AddedToken(e, normalized=False) for e in new if e != EMOJI_TOKEN])
+    backend = _as_now(tokenizer.backend_tokenizer, table)
+    backend.add_tokens([_emoji_token(emoji) for emoji in new if emoji != EMOJI_TOKEN])
     backend.add_special_tokens([AddedToken(EMOJI_TOKEN, normalized=False)])
     backend.normalizer = NORMALIZER
     end = (EMOJI_TOKEN, backend.token_to_id(EMOJI_TOKEN))
@@ -85,6 +86,30 @@ def add_emoji_tokens(
     return _wrap(backend, str(tokenizer.eos_token)), new
 
 
+def _emoji_token(emoji: str) -> AddedToken:
+    """Return the token of an emoji, which is looked for in the normalised text.
+
+    NFKC makes letters of some, such as ココ of 🈁: these are looked for before.
+    """
+    return AddedToken(emoji, lstrip=True, normalized=NORMALIZER.normalize_str(emoji) == emoji)
+
+
+def _as_now(backend: Tokenizer, table: EmojiTable) -> Tokenizer:
+    """Return a tokenizer whose emoji tokens, if it has some, are looked for as ``_emoji_token``'s.
+
+    Those of older models were looked for in the text as it was typed.
+    """
+    old = [t for t in backend.get_added_tokens_decoder().values() if t.content in table]
+    if all(token.lstrip for token in old):
+        return backend
+    whole = json.loads(backend.to_str())
+    for token in whole["added_tokens"]:
+        if token["content"] in table:
+            new = _emoji_token(token["content"])
+            token |= {"lstrip": new.lstrip, "normalized": new.normalized}
+    return Tokenizer.from_str(json.dumps(whole))
+
+
 def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
     """Return the whole tokenizer as one string, for a checkpoint."""
     backend = tokenizer.backend_tokenizer
@@ -97,11 +122,13 @@ def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
 def fingerprint(tokenizer: GPT2Tokenizer) -> str:
     """Return a short string that two tokenizers share if they give a text the same token ids.
 
-    The normalizer, which older models lack, is left out: rows are made of normalised texts.
+    How texts are normalised, which differs in older models, is left out: rows are made of
+    normalised texts.
     """
     before, _, rest = tokenizer_to_json(tokenizer).partition('\\"normalizer\\":')
     after = rest.partition('\\"pre_tokenizer\\":')[2]
-    return hashlib.sha256(f"{before}{after}".encode()).hexdigest()[:16]
+    tokens = re.sub(r'\\"(lstrip|normalized)\\":(true|false),', "", before)
+    return hashlib.sha256(f"{tokens}{after}".encode()).hexdigest()[:16]
 
 
 def tokenizer_from_json(text: str) -> GPT2Tokenizer:

@@ -130,7 +130,7 @@ def test_what_is_encoded_decodes_to_itself(text: str) -> None:
     (ids,) = encode_texts(with_emoji(), [text])
     decoded = with_emoji().decode(ids)
     assert decoded.replace(" ", "") == normal.replace(" ", "")
-    if normal and not any(one in text for one in ALL):
+    if normal and not any(one in normal for one in ALL):
         assert decoded == f" {normal}"
 
 
@@ -149,11 +149,10 @@ def test_text_between_emoji_is_encoded_as_gpt2_does(text: str) -> None:
         if isinstance(part, list):
             assert encode_texts(plain(), [plain().decode(part)]) == [part]
     emoji = [ALL[part - N_GPT2] for part in parts if isinstance(part, int)]
-    at = 0
+    at, normal = 0, normalize_text(text)
     for one in emoji:  # in order, and none of the emoji in the text is missed
-        at = text.index(one, at) + len(one)
-    if not any(one in text for one in ALL):
-        normal = normalize_text(text)
+        at = normal.index(one, at) + len(one)
+    if not any(one in normal for one in ALL):
         assert ids == (encode_texts(plain(), [f" {normal}"])[0] if normal else [])
     else:
         assert emoji
@@ -165,6 +164,29 @@ def test_every_emoji_is_one_token_in_table_order() -> None:
     assert encode_texts(with_emoji(), ALL) == [[N_GPT2 + i] for i in range(N_EMOJI)]
     assert [with_emoji().decode([N_GPT2 + i]) for i in range(N_EMOJI)] == ALL
     assert with_emoji().decode(range(N_GPT2, END)) == "".join(ALL)
+
+
+AS_TEXT = {"‼️", "⁉️", "©️", "®️", "™️", "ℹ️", "Ⓜ️", "🈂️", "🈷️", "㊗️", "㊙️"}
+"""Without U+FE0F these are letters and signs of a text."""
+
+
+def test_every_spelling_of_an_emoji_in_a_text_is_its_token() -> None:
+    spelt = [emoji for emoji in ALL if "\ufe0f" in emoji]
+    assert len(spelt) == 1180
+    for emoji in spelt:
+        bare = emoji.replace("\ufe0f", "")
+        ids = with_emoji()(f"so {bare} today").input_ids
+        assert (ids == with_emoji()(f"so {emoji} today").input_ids) == (emoji not in AS_TEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [("🍕\ufe0f", "🍕"), ("p\u200bizza", "pizza"), ("soft\u00adly", "softly"), ("1\ufe0f", "1"),
+     ("\ufeffpizza\u200e", "pizza"), ("☀︎", "☀︎"), ("🏋🏻‍♂", "🏋🏻‍♂️"), ("👁‍🗨", "👁️‍🗨️")],
+)  # fmt: skip
+def test_what_cannot_be_seen_makes_no_other_text(text: str, same: str) -> None:
+    assert normalize_text(text) == same
+    assert with_emoji()(text).input_ids == with_emoji()(same).input_ids
 
 
 def test_a_word_is_the_same_tokens_wherever_it_stands() -> None:

@@ -132,6 +132,8 @@ def _answers(weights: EmojiGPT2, data: EmojiDataModule | None, n_shown: int) -> 
 
 def _data(data: EmojiDataModule) -> dict[str, Any]:
     path = data.recipe.path
+    if isinstance(path, list):
+        path = path[0]
     on_hub = re.match(r"hf://datasets/([^/]+/[^/@]+)", path or "")
     return {
         "builtin_data": path is None,

@@ -10,6 +10,7 @@ logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
 loss = cross_entropy(logits, batch.labels_N)
 """
 
+import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,19 +25,22 @@ from transformers import GPT2Tokenizer
 
 from emoji_gpt2.data.examples import SkinTones
 from emoji_gpt2.data.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
-from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.prepare import NAME_OF, Recipe
 from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.data.store import Store, is_whole
 from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
-from emoji_gpt2.errors import UserError, check
-from emoji_gpt2.files import default_cache_dir
+from emoji_gpt2.errors import UserError, blaming, check
+from emoji_gpt2.files import PATH, default_cache_dir, without_secrets
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
+from emoji_gpt2.tables.source import Reading, Source, open_source
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SOURCES = ("path", "val_path", "test_path", "predict_path", "labels_path", "label_names")
+"""Arguments that may be addresses."""
 EVALUATION_ROWS = 64
 """The most rows of an evaluation batch on one device."""
 
@@ -45,9 +49,10 @@ class EmojiDataModule(LightningDataModule):
     """Texts and their emoji for training and evaluation of ``EmojiGPT2``.
 
     Args:
-        path: CSV, TSV, JSON lines or Parquet of texts and emoji, plain or compressed: a local file,
-            https://... or hf://datasets/user/name/file. None trains on the built-in emoji table:
-            the name and keywords of every emoji.
+        path: Texts and emoji: a file (CSV and its kin, JSON, Parquet, plain text; maybe
+            compressed), a pattern such as "part-*.csv", https://..., hf://datasets/user/name with
+            or without a file, or a list of these. None trains on the built-in emoji table: the name
+            and keywords of every emoji.
         batch_size: Rows of one micro-batch over all devices together, so that a run means the same
             on any number of devices.
         max_length: The most tokens of a row, emoji included; longer texts are cut and counted.
@@ -55,9 +60,16 @@ class EmojiDataModule(LightningDataModule):
         val_path: A source to validate on, instead of texts held out of ``path``.
         test_path: A source to test on, instead of texts held out of ``path``.
         predict_path: A source of texts to predict emoji for; it needs no emoji column.
-        text_column: The column of the texts; None looks for name, text, description or prompt.
-        emoji_column: The column of the emoji; None looks for emoji, emojis or completion.
-        encoding: How the source's characters are encoded.
+        text_column: The column of the texts, by name or by number from 1; None finds it by name,
+            and by what stands in it.
+        emoji_column: The column of the emoji, likewise.
+        encoding: How the sources' characters are encoded; None finds it.
+        delimiter: What separates the cells of a line; None finds it.
+        labels_path: The labels of the texts in ``path``, one a line. None takes the file of labels
+            beside a file of texts, such as train_labels.txt beside train_text.txt.
+        label_names: A file with the emoji of each label: label, tab, emoji.
+        emoji_from_text: Take the emoji out of the texts; None does so if there is no column of
+            emoji and most texts hold some.
         val_fraction: Share of the distinct texts that is held out for validation, at most 10,000
             texts; 0 turns validation off. If the source has only one text per emoji, validation
             uses built-in keywords of its emoji instead. These keywords, about 5 % of all, are
@@ -87,16 +99,20 @@ class EmojiDataModule(LightningDataModule):
 
     def __init__(
         self,
-        path: str | None = None,
+        path: str | list[str] | None = None,
         batch_size: int = 256,
         max_length: int = 128,
         skin_tones: SkinTones = "keep",
-        val_path: str | None = None,
-        test_path: str | None = None,
-        predict_path: str | None = None,
+        val_path: str | list[str] | None = None,
+        test_path: str | list[str] | None = None,
+        predict_path: str | list[str] | None = None,
         text_column: str | None = None,
         emoji_column: str | None = None,
-        encoding: str = "utf-8",
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        labels_path: str | None = None,
+        label_names: str | None = None,
+        emoji_from_text: bool | None = None,
         val_fraction: float = 0.05,
         test_fraction: float = 0.05,
         made_up_texts: int = 0,
@@ -110,6 +126,8 @@ class EmojiDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        for name in SOURCES:
+            self.hparams[name] = without_secrets(self.hparams[name])
         for name, value, fine, wanted in (
             ("batch_size", batch_size, batch_size >= 1, "at least 1"),
             ("max_length", max_length, 4 <= max_length <= N_POSITIONS, f"4 to {N_POSITIONS}"),
@@ -133,9 +151,15 @@ class EmojiDataModule(LightningDataModule):
             path=path,
             val_path=val_path,
             test_path=test_path,
-            text_column=text_column,
-            emoji_column=emoji_column,
-            encoding=encoding,
+            reading=Reading(
+                text_column,
+                emoji_column,
+                encoding,
+                delimiter,
+                labels_path,
+                label_names,
+                emoji_from_text,
+            ),
             skin_tones=skin_tones,
             max_length=max_length,
             val_fraction=val_fraction,
@@ -153,6 +177,7 @@ class EmojiDataModule(LightningDataModule):
         self.allow_other_data = allow_other_data
         self._tokenizer: GPT2Tokenizer | None = None
         self._store: Store | None = None
+        self._sources: dict[int, Source] = {}
         self._prompts: PromptDataset | None = None
         self._order: LengthGroupedSampler | None = None
         self._loader: TrainingLoader | None = None
@@ -188,7 +213,9 @@ class EmojiDataModule(LightningDataModule):
     @property
     def report(self) -> list[str]:
         """Lines of text: how many rows were read, kept, merged and dropped."""
-        return self.store.report
+        names = {NAME_OF.format(role): source.name for role, source in self._sources.items()}
+        pattern = re.compile("|".join(map(re.escape, names)) or "$^")
+        return [pattern.sub(lambda found: names[found[0]], line) for line in self.store.report]
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -204,22 +231,28 @@ class EmojiDataModule(LightningDataModule):
         if stage in ("predict", None) and self.predict_path is not None:
             self._prompts = self._read_prompts(self.predict_path)
         if stage != "predict" and self._store is None:
-            folder = self.recipe.locate(self.tokenizer, self.cache_dir)
+            self._sources = self.recipe.sources(self.cache_dir)
+            folder = self.recipe.folder(self._sources, self.tokenizer, self.cache_dir)
             if not is_whole(folder):
                 raise UserError(
                     "EmojiDataModule", f"no rows in {folder}", remedy="call prepare_data() first"
                 )
             self._store = Store(folder)
-            for line in self.report:
+            took = [line for source in self._sources.values() for line in source.took]
+            for line in [*took, *self.report]:
                 rank_zero_info(line)
 
-    def _read_prompts(self, path: str) -> PromptDataset:
-        source = self.recipe.open(path, self.cache_dir, needs_emoji=False)
+    def _read_prompts(self, path: str | list[str]) -> PromptDataset:
+        reading = replace(self.recipe.reading, emoji_column=None, labels_path=None)
+        with blaming("data.predict_path", PATH):
+            source = open_source(path, reading, cache_dir=self.cache_dir, needs_emoji=False)
+        for line in source.took:
+            rank_zero_info(line)
         texts = [text for chunk in source.chunks() for text in chunk.texts]
         usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
         if len(usable) < len(texts):
             empty = len(texts) - len(usable)
-            rank_zero_info(f"{source.path.name}: {empty:,} of {len(texts):,} rows have no text")
+            rank_zero_info(f"{source.name}: {empty:,} of {len(texts):,} rows have no text")
         limit = self.recipe.max_length - 1
         prompts = encode_prompts(self.tokenizer, usable, limit)
         return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)

@@ -3,24 +3,29 @@
     report = Report("emoji_df.csv")
     for chunk in open_source("emoji_df.csv", cache_dir=cache).chunks():
         examples = read_examples(chunk, EmojiTable.builtin(), "keep", report)
+    report.check()
 
 Without a source, the examples are the emoji table's own names and keywords.
 """
 
-import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from emoji_gpt2.data.sources import Chunk
 from emoji_gpt2.emoji.descriptions import keyword_split
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.files import PATH
+from emoji_gpt2.tables.cells import is_broken
+from emoji_gpt2.tables.delimited import COMMENT
+from emoji_gpt2.tables.source import Chunk
 
 SkinTones = Literal["keep", "drop"]
 
+MAX_UNREAD = 0.05
+"""Fraction of a source's records that may be unreadable."""
 MAX_EMOJI_PER_KEYWORD = 16
 """A keyword of more emoji than this ("face": 162, "flag": 274) is too ambiguous to train on."""
 
@@ -49,12 +54,44 @@ class Report:
         rows_read: Records read.
         dropped: Records left out, by reason.
         noted: Records that are used although something is odd about them, by what it is.
+        unread: How many of the dropped records could not be read at all.
+        examples: Of each reason, where it was met first, or a cell.
     """
 
     source: str
     rows_read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
+    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def drop(self, reason: str, example: str = "") -> None:
+        """Count a record that is left out; the first three examples are kept."""
+        self.dropped[reason] += 1
+        if example and len(self.examples[reason]) < 3:
+            self.examples[reason].append(example)
+
+    def reasons(self) -> str:
+        """Return the dropped records by reason, with examples."""
+        parts = []
+        for reason, count in self.dropped.most_common():
+            found = self.examples.get(reason)
+            parts.append(f"{count:,} {reason}" + (f" ({', '.join(found)})" if found else ""))
+        return ", ".join(parts)
+
+    def check(self) -> None:
+        """Refuse a source of which more than ``MAX_UNREAD`` could not be read.
+
+        Raises:
+            UserError: it is one; the line says which records.
+        """
+        if self.unread > MAX_UNREAD * self.rows_read:
+            got = (
+                f"{self.source!r}, of whose {self.rows_read:,} rows {self.unread:,} cannot be read "
+            )
+            got += f"({self.reasons()})"
+            remedy = "mend them, or name the separator with {data.delimiter}"
+            raise UserError(PATH, got, f"at most {MAX_UNREAD:.0%}", remedy)
 
     def summary(self, kept: int, emoji: int) -> str:
         """Return one line: what was read, kept, merged, dropped and noted."""
@@ -63,62 +100,62 @@ class Report:
             f"{self.source}: {self.rows_read:,} rows read, {emoji:,} emoji kept in {kept:,} "
             f"examples, {merged:,} variants merged"
         )
-        dropped = [f"{count:,} {reason}" for reason, count in self.dropped.most_common()]
         noted = [f"{count:,} with {what}" for what, count in self.noted.most_common()]
-        if dropped:
-            line += f"; dropped: {', '.join(dropped)}"
+        if self.dropped:
+            line += f"; dropped: {self.reasons()}"
         return line + (f"; {', '.join(noted)}" if noted else "")
 
 
 def read_examples(
-    chunk: Chunk, table: EmojiTable, skin_tones: SkinTones, report: Report
+    chunk: Chunk, table: EmojiTable, skin_tones: SkinTones, report: Report, unit: str = "line"
 ) -> list[Example]:
-    """Return the usable examples of a chunk and count what was read and dropped in ``report``."""
+    """Return the usable examples of a chunk and count what was read and dropped in ``report``.
+
+    Args:
+        chunk: Records of a source.
+        table: The emoji.
+        skin_tones: "drop" makes 👍 of 👍🏽.
+        report: What is counted.
+        unit: What the numbers of unread records count.
+    """
     examples = []
-    cells = chunk.emoji if chunk.emoji is not None else [""] * len(chunk.texts)
-    codepoints = chunk.codepoints or [""] * len(chunk.texts)
-    report.rows_read += len(chunk.texts)
-    for text, cell, codes in zip(chunk.texts, cells, codepoints, strict=True):
-        emoji = _emoji_of(cell, table, skin_tones)
-        example = Example(normalize_text(text), emoji)
-        reason = _reason_to_drop(example, text, cell, skin_tones)
-        if reason:
-            report.dropped[reason] += 1
+    report.rows_read += len(chunk.texts) + len(chunk.unread)
+    report.unread += sum(reason != COMMENT for _, reason in chunk.unread)
+    if chunk.mended:
+        report.noted["mojibake (mended)"] += chunk.mended
+    for number, reason in chunk.unread:
+        report.drop(reason, f"{unit} {number:,}")
+    for text, cell in zip(chunk.texts, chunk.emoji, strict=True):
+        emoji = table.split(cell)
+        if skin_tones == "drop":
+            emoji = [table.base(e) for e in emoji]
+        example = Example(normalize_text(text), tuple(emoji))
+        if dropped := _reason_to_drop(example, text, cell, skin_tones):
+            report.drop(dropped, f"{cell:.30}" if cell and "emoji" in dropped else "")
             continue
-        if codes and not _codepoints_agree(codes, cell, table):
-            report.noted["codepoints contradict the emoji (the emoji column was believed)"] += 1
         if "".join(emoji) != cell and table.residue(cell):
             report.noted["text or unknown emoji beside the emoji (ignored)"] += 1
+        if not text.isascii() and not set(emoji).isdisjoint(table.split(text)):
+            report.noted["text that holds its own emoji"] += 1
+        if "\n" in text.strip():
+            report.noted["text of several lines"] += 1
         examples.append(example)
     return examples
 
 
-def _emoji_of(cell: str, table: EmojiTable, skin_tones: SkinTones) -> tuple[str, ...]:
-    emoji = table.split(cell)
-    if skin_tones == "drop":
-        emoji = [table.base(e) for e in emoji]
-    return tuple(emoji)
-
-
 def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:
+    if not (is_valid_unicode(text) and is_valid_unicode(cell)):
+        return "text with broken characters"
     if not example.text:
         return "empty text"
-    if not is_valid_unicode(text):
-        return "text with a lone surrogate"
+    if is_broken(cell):
+        return "mojibake that cannot be mended"
     if not example.emoji:
         known_script = all(ord(c) < 0x2190 for c in cell)
         return "no emoji in the row" if known_script else "emoji not in the table"
     if skin_tones == "drop" and "skin tone" in example.text:
         return "text names a skin tone"
     return None
-
-
-def _codepoints_agree(codes: str, cell: str, table: EmojiTable) -> bool:
-    digits = re.findall(r"[0-9a-f]{2,8}", codes.lower().replace("u+", " ").replace("0x", " "))
-    numbers = [int(number, 16) for number in digits]
-    if not numbers or max(numbers) > sys.maxunicode:
-        return False
-    return table.split("".join(map(chr, numbers))) == table.split(cell)
 
 
 def name_examples(table: EmojiTable, skin_tones: SkinTones, report: Report) -> list[Example]:

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Container
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +32,6 @@ from emoji_gpt2.data.examples import (
     read_examples,
 )
 from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, RowCollector
-from emoji_gpt2.data.sources import Source, open_source
 from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
 from emoji_gpt2.data.store import StoreWriter, is_whole, only_writer
 from emoji_gpt2.data.synthetic import PhraseMaker
@@ -41,17 +40,21 @@ from emoji_gpt2.emoji.languages import ENGLISH, language_bytes, language_code, t
 from emoji_gpt2.emoji.resources import read_text
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import text_hash
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, blaming
+from emoji_gpt2.files import PATH
+from emoji_gpt2.tables.source import CHUNK, Reading, Source, open_source
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+ARGUMENTS = {SPLIT: PATH, VAL: "data.val_path", TEST: "data.test_path"}
+"""Where the sources of each role come from."""
+NAME_OF = "<source {}>"
+"""Stands in a stored report for the name of a source: files of equal bytes share their rows."""
 
-CHUNK = 16_384
-"""Records that are read and tokenized at once."""
-VERSION = 5
+VERSION = 6
 """Raise it when the same recipe would give other rows."""
 
 
@@ -62,12 +65,10 @@ class Recipe:
     A ``frame`` is read instead of the file at ``path``.
     """
 
-    path: str | None = None
-    val_path: str | None = None
-    test_path: str | None = None
-    text_column: str | None = None
-    emoji_column: str | None = None
-    encoding: str = "utf-8"
+    path: str | list[str] | None = None
+    val_path: str | list[str] | None = None
+    test_path: str | list[str] | None = None
+    reading: Reading = field(default_factory=Reading)
     skin_tones: SkinTones = "keep"
     max_length: int = 128
     val_fraction: float = 0.05
@@ -76,30 +77,24 @@ class Recipe:
     languages: tuple[str, ...] = (ENGLISH,)
     frame: "pd.DataFrame | None" = field(default=None, repr=False, compare=False)
 
-    def open(
-        self, table: "str | pd.DataFrame", cache_dir: Path, *, needs_emoji: bool = True
-    ) -> Source:
-        """Open one source with the columns and the encoding of this recipe."""
-        return open_source(
-            table,
-            text_column=self.text_column,
-            emoji_column=self.emoji_column,
-            encoding=self.encoding,
-            cache_dir=cache_dir,
-            needs_emoji=needs_emoji,
-        )
-
     def options(self) -> dict[str, Any]:
         """Return the options without the sources: their content counts, not their names."""
-        names = [one.name for one in fields(self) if one.name != "frame"]
+        names = [one.name for one in fields(self) if one.name not in ("frame", "reading")]
         options = {name: getattr(self, name) for name in names if not name.endswith("path")}
+        options |= {k: v for k, v in asdict(self.reading).items() if not k.endswith("path")}
         return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
         """Return the opened sources by the role of their rows."""
         main = self.path if self.frame is None else self.frame
         tables = {SPLIT: main, VAL: self.val_path, TEST: self.test_path}
-        return {role: self.open(t, cache_dir) for role, t in tables.items() if t is not None}
+        found = {}
+        for role, table in tables.items():
+            reading = self.reading if role == SPLIT else replace(self.reading, labels_path=None)
+            if table is not None:
+                with blaming(ARGUMENTS[role], PATH):
+                    found[role] = open_source(table, reading, cache_dir=cache_dir)
+        return found
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this recipe belongs."""
@@ -110,12 +105,8 @@ class Recipe:
         for language in (one for one in self.languages if one != ENGLISH):
             digest.update(language_bytes(language))
         for role, source in sources.items():
-            digest.update(f"{role}:{source.digest()}:{source.columns}".encode())
+            digest.update(f"{role}:{source.digest()}".encode())
         return cache_dir / "rows" / digest.hexdigest()[:32]
-
-    def locate(self, tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
-        """Return where ``prepare`` has written the store."""
-        return self.folder(self.sources(cache_dir), tokenizer, cache_dir)
 
     def prepare(self, tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Write the store unless it is there whole, and return its folder."""
@@ -189,24 +180,20 @@ class Preparation:
         self.rows.add(role, self.encoder.encode(examples, report))
 
     def _add_source(self, role: int, source: Source) -> None:
-        report = self.reports[role] = Report(source.path.name)
-        table, title = EmojiTable.builtin(), f"preparing {source.path.name}"
+        report = self.reports[role] = Report(NAME_OF.format(role))
+        table, title = EmojiTable.builtin(), f"preparing {source.name}"
         with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
             for chunk in source.chunks(CHUNK):
-                examples = read_examples(chunk, table, self.recipe.skin_tones, report)
+                examples = read_examples(chunk, table, self.recipe.skin_tones, report, source.unit)
                 self._add(role, examples, report)
                 bar.update(len(chunk.texts))
+        with blaming(ARGUMENTS[role], PATH):
+            replace(report, source=source.name).check()
         if not self.rows.count(role):
-            argument = {SPLIT: "path", VAL: "val_path", TEST: "test_path"}[role]
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
-            raise UserError(
-                f"data.{argument}",
-                f"{str(source.path)!r}, none of whose {report.rows_read:,} rows has a text and an "
-                f"emoji ({reasons})",
-                "at least one",
-                f"check the columns (text: {source.columns.text!r}, emoji: "
-                f"{source.columns.emoji!r})",
-            )
+            got = f"{source.name!r}, none of whose {report.rows_read:,} rows has a text and an "
+            got += f"emoji ({report.reasons()})"
+            remedy = "name the columns with {data.text_column} and {data.emoji_column}"
+            raise UserError(ARGUMENTS[role], got, "at least one", remedy)
 
     def _add_builtin(self) -> list[str]:
         """Train on names in all languages, and on keywords that are no name in any; report it."""

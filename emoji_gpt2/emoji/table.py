@@ -18,6 +18,7 @@ https://www.unicode.org/reports/tr29.
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -37,6 +38,7 @@ SKIN_TONES = {
 KEYWORD_SEPARATOR = " | "  # CLDR's own, between the keywords of one emoji
 
 _TONE_NAMES = {modifier: tone for tone, modifier in SKIN_TONES.items()}
+_TAGS = re.compile("[\U000e0020-\U000e007f]+")
 _REGIONAL_INDICATORS = frozenset(map(chr, range(0x1F1E6, 0x1F200)))  # two make a flag
 
 
@@ -232,7 +234,11 @@ class EmojiTable(Mapping[str, Emoji]):
         for start, char in enumerate(key):
             if start < seen or char not in self._lengths:
                 continue
-            if end := self._match(key, start):
+            end = self._match(key, start)
+            if end and char == "🏴" and (tags := _TAGS.match(key, end)):  # of an unknown region
+                seen = tags.end()
+                continue
+            if end:
                 yield start, end
             seen = end or start + 1 + _is_flag(key, start)
 

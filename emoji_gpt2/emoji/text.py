@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from functools import cache
+from itertools import pairwise
 
 from tokenizers import Regex, normalizers
 
@@ -20,6 +21,12 @@ _SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
 _CONTROLS = "".join(
     c for c in map(chr, range(0xA0)) if unicodedata.category(c) == "Cc" and not c.isspace()
 )  # there are no others
+_WITH_SELECTOR = "".join(
+    {char for one in EmojiTable.builtin() for char, after in pairwise(one) if after == "\ufe0f"}
+)
+_TEXT = "0123456789#*©®™‼⁉ℹⓂ🈂🈷㊗㊙"  # what is text without U+FE0F, the last ones by NFKC
+_SELECTED = "".join(set(_WITH_SELECTOR) - set(_TEXT))
+_INVISIBLE = "\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
 _FOLDED = {
     "\u2018\u2019\u201a\u201b\u2032": "'",
     "\u201c\u201d\u201e\u201f\u2033": '"',
@@ -31,6 +38,16 @@ def _replace(characters: str, by: str) -> normalizers.Normalizer:
     return normalizers.Replace(Regex(f"[{characters}]+" if by == " " else f"[{characters}]"), by)
 
 
+_SPELLING = normalizers.Sequence(
+    [
+        _replace(_INVISIBLE, ""),
+        normalizers.Replace(Regex(f"(?<![{_WITH_SELECTOR}])\ufe0f"), ""),
+        normalizers.Replace(Regex("(?<=[0-9#*])\ufe0f(?!\u20e3)"), ""),
+        normalizers.Replace(Regex(f"(?<=[{_SELECTED}])(?![\ufe0f\ufe0e\u20e3🏻-🏿])"), "\ufe0f"),
+        normalizers.Replace(Regex("(?<=[0-9#*])(?=\u20e3)"), "\ufe0f"),
+    ]
+)
+"""Gives each emoji the spelling of the table: ❤ and ❤️ are one, as are 1⃣ and 1️⃣."""
 _FOLDS = [_replace(characters, by) for characters, by in _FOLDED.items()]
 _INNER = normalizers.Sequence(
     [
@@ -45,8 +62,8 @@ _INNER = normalizers.Sequence(
         _replace(_SPACES, " "),
     ]
 )
-NORMALIZER = normalizers.Sequence([_INNER, normalizers.Strip()])
-"""What the tokenizer does to each piece of a text between two emoji."""
+NORMALIZER = normalizers.Sequence([_SPELLING, _INNER, normalizers.Strip()])
+"""What the tokenizer does to a text."""
 
 
 @cache
@@ -59,12 +76,13 @@ def _emoji_that_change() -> re.Pattern[str]:
 def normalize_text(text: str) -> str:
     """Return ``text`` in NFKC, quotes and dashes folded, lower case, white space collapsed.
 
-    Control characters are removed, emoji stay. The result may be empty.
+    Control and invisible characters are removed, emoji are spelt as in the table. The result may be
+    empty.
     """
     if text.isascii() and text.isprintable():  # nothing to fold or to remove
         return " ".join(text.lower().split())
     text = text.encode(errors="replace").decode()  # lone surrogates, which no tokenizer takes
-    parts = _emoji_that_change().split(text)
+    parts = _emoji_that_change().split(_SPELLING.normalize_str(text))
     parts[::2] = [_INNER.normalize_str(part) for part in parts[::2]]
     return " ".join("".join(parts).split())
 

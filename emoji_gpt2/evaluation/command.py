@@ -36,7 +36,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--semantic_model", help="sentence-transformers model for a third baseline")
     add("--text_column", help="the column of texts (default: found by name)")
     add("--emoji_column", help="the column of emoji (default: found by name)")
-    add("--encoding", default="utf-8", help="of a text file (default: %(default)s)")
+    add("--encoding", help="of a text file (default: found)")
     add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
     add("--resamples", type=int, default=1_000, help="of the bootstrap (default: 1000)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")

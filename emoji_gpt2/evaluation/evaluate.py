@@ -64,7 +64,7 @@ def evaluate(
     semantic_model: str | None = None,
     text_column: str | None = None,
     emoji_column: str | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     batch_size: int = 64,
     resamples: int = 1_000,
     seed: int = 0,
@@ -86,7 +86,7 @@ def evaluate(
         semantic_model: A sentence-transformers model for a third baseline.
         text_column: The column of texts, in ``train_data``, too; None finds it by name.
         emoji_column: The column of emoji, likewise.
-        encoding: Of a text file, likewise.
+        encoding: Of a text file, likewise; None finds it.
         batch_size: Texts of one forward pass.
         resamples: Of the bootstrap; 0 gives no intervals.
         seed: Of the bootstrap.

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoji_gpt2.data.examples import Example, Report, name_examples, read_examples
-from emoji_gpt2.data.sources import Chunk, open_source
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming
+from emoji_gpt2.tables.cells import emoji_cell
+from emoji_gpt2.tables.source import Chunk, Reading, open_source
 
 NAMES = "names"
 """Instead of a file: the built-in table's untoned emoji with their names."""
@@ -117,7 +118,7 @@ def read_references(
     candidates: Collection[str] | None = None,
     text_column: str | None = None,
     emoji_column: str | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     argument: str = "data",
 ) -> References:
     """Return the texts and right answers of a table.
@@ -156,16 +157,18 @@ def read_references(
 
 
 def _chunks(
-    rows: Rows, cache_dir: Path, text_column: str | None, emoji_column: str | None, encoding: str
+    rows: Rows,
+    cache_dir: Path,
+    text_column: str | None,
+    emoji_column: str | None,
+    encoding: str | None,
 ) -> Iterator[Chunk]:
     if isinstance(rows, str | Path):
         yield from open_source(
             rows,
-            text_column=text_column,
-            emoji_column=emoji_column,
-            encoding=encoding,
+            Reading(text_column, emoji_column, encoding),
             cache_dir=cache_dir,
         ).chunks()
     else:
         texts, cells = [text for text, _ in rows], [cell for _, cell in rows]
-        yield Chunk(list(range(1, len(rows) + 1)), texts, cells, None)
+        yield Chunk(texts, list(map(emoji_cell, cells)))

@@ -19,7 +19,6 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.emoji.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors, short_flag
@@ -27,6 +26,7 @@ from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.answers import Answer
 from emoji_gpt2.generation.decoding import Decoding
 from emoji_gpt2.generation.generator import EmojiGenerator
+from emoji_gpt2.tables.source import Reading, open_source
 
 DEFAULT_MODELS = ("checkpoints/quickstart/model", "checkpoints/base")
 """Without --model, the first that is there: what the user trained, else the base that ships."""
@@ -67,8 +67,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         help="tone of emoji that carry one; each has the probability of all its tones together",
     )
     add("--json", action="store_true", help="print one JSON object per text")
-    add("--input", help="table of texts (CSV, TSV, JSON lines, Parquet)")
-    add("--text_column", help="its column of texts (default: found by name)")
+    add("--input", help="table or list of texts (CSV, TSV, JSON, Parquet, plain text)")
+    add("--text_column", help="its column of texts, by name or number (default: found)")
+    add("--encoding", help="its encoding (default: found)")
     add(
         "--output",
         help="CSV file to write: each text, its emoji and the probability of the first of them "
@@ -87,12 +88,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def read_texts(options: argparse.Namespace) -> list[str]:
     """Return the texts of the command line, the input table or standard input."""
     if options.input:
+        reading = Reading(options.text_column, encoding=options.encoding)
         source = open_source(
-            options.input,
-            text_column=options.text_column,
-            cache_dir=default_cache_dir(),
-            needs_emoji=False,
+            options.input, reading, cache_dir=default_cache_dir(), needs_emoji=False
         )
+        print(*source.took, sep="\n", file=sys.stderr)
         return [text for chunk in source.chunks() for text in chunk.texts]
     if options.texts:
         return list(options.texts)

@@ -31,9 +31,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from transformers.utils.logging import disable_progress_bar
 
-from emoji_gpt2.data.datamodule import EmojiDataModule
+from emoji_gpt2.data.datamodule import SOURCES, EmojiDataModule
 from emoji_gpt2.errors import UserError, check, local_path, one_line, printable_output
-from emoji_gpt2.files import CONFIG
+from emoji_gpt2.files import CONFIG, without_secrets
 from emoji_gpt2.hub.callback import PushToHub
 from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2
 from emoji_gpt2.model.network import building_network_of
@@ -261,6 +261,8 @@ class EmojiCLI(LightningCLI):
         """Return what writes config.yaml, without ``ckpt_path``, so that it starts a new run."""
         config = self._options.clone()
         config.pop("ckpt_path", None)
+        for name in SOURCES:
+            config.data[name] = without_secrets(config.data.get(name))
         try:
             text = self._parser(self.subcommand).dump(config, skip_none=False)
         except Exception as error:  # noqa: BLE001 - of whatever class an option's value is

@@ -85,8 +85,10 @@ def _precision() -> str:
 def _write_config(options: dict[str, Any], folder: Path) -> None:
     from lightning.pytorch.core.saving import save_hparams_to_yaml
 
-    from emoji_gpt2.files import CONFIG
+    from emoji_gpt2.files import CONFIG, without_secrets
 
+    data = {name: without_secrets(value) for name, value in options["data"].items()}
+    options = options | {"data": data}
     save_hparams_to_yaml(str(folder / CONFIG), options)
 
 

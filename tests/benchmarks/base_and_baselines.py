@@ -17,12 +17,12 @@ import torch
 
 from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.data.english import word_ranks
-from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.teacher import Encoder, Teacher
 from emoji_gpt2.distill.texts import descriptions
 from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
+from emoji_gpt2.tables.source import open_source
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 
 Pair = tuple[str, set[str]]

@@ -29,7 +29,7 @@ from typing import Any
 import pandas as pd
 
 from emoji_gpt2 import EmojiTable
-from emoji_gpt2.data.sources import open_source
+from emoji_gpt2.tables.source import open_source
 from tests.benchmarks.contenders import CONTENDERS
 from tests.cli_runs import ROOT
 

@@ -23,8 +23,8 @@ import numpy as np
 from lightning.pytorch import Trainer, seed_everything
 
 from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, EmojiTable
-from emoji_gpt2.data.sources import open_source
 from emoji_gpt2.evaluation.baselines import LexicalMatcher
+from emoji_gpt2.tables.source import open_source
 
 ANSWER = 3
 """Emoji of an answer that set-F1 looks at."""

@@ -12,21 +12,17 @@ from emoji_gpt2.data.examples import (
     name_examples,
     read_examples,
 )
-from emoji_gpt2.data.sources import Chunk
 from emoji_gpt2.emoji.descriptions import keyword_split
 from emoji_gpt2.emoji.table import Emoji, EmojiTable
+from emoji_gpt2.tables.source import Chunk
 
 TABLE = EmojiTable.builtin()
-CONTRADICT = "codepoints contradict the emoji (the emoji column was believed)"
 BESIDE = "text or unknown emoji beside the emoji (ignored)"
-Cells = list[tuple[str, str]] | list[tuple[str, str, str]]
+Cells = list[tuple[str, str]]
 
 
 def read(cells: Cells, skin_tones: SkinTones = "keep") -> tuple[list[Example], Report]:
-    """Read rows of (text, emoji) or (text, emoji, code points)."""
-    columns = [list(column) for column in zip(*cells, strict=True)]
-    codepoints = columns[2] if len(columns) > 2 else None
-    chunk = Chunk(list(range(2, len(cells) + 2)), columns[0], columns[1], codepoints)
+    chunk = Chunk([text for text, _ in cells], [cell for _, cell in cells])
     report = Report("a.csv")
     return read_examples(chunk, TABLE, skin_tones, report), report
 
@@ -40,12 +36,12 @@ def table_of(*rows: tuple[str, str, tuple[str, ...]]) -> EmojiTable:
     [
         ("", "🍕", "empty text"),
         (" \t\u00a0\x00", "🍕", "empty text"),
-        ("pizza \ud83c", "🍕", "text with a lone surrogate"),
+        ("pizza \ud83c", "🍕", "text with broken characters"),
         ("pizza", "", "no emoji in the row"),
         ("pizza", "pizza :)", "no emoji in the row"),
         ("pizza", "\U0001fbff", "emoji not in the table"),
         ("letters", "🇽🇽", "emoji not in the table"),
-        ("pizza", "\ud83c", "emoji not in the table"),
+        ("pizza", "\ud83c", "text with broken characters"),
         ("smile", "☺\ufe0e", "emoji not in the table"),
     ],
 )
@@ -110,39 +106,6 @@ def test_skin_tones_are_dropped() -> None:
     assert dict(report.dropped) == {"text names a skin tone": 1}
 
 
-AGREE = [
-    *((codes, "😀") for codes in ("1F600", "U+1F600", "u+1f600", "0x1F600 ", "\\U0001F600", "")),
-    *((codes, "❤️") for codes in ("2764 FE0F", "2764")),
-    *((codes, "#️⃣") for codes in ("U+0023 U+FE0F U+20E3", "23-fe0f-20e3")),
-    ("2764 FE0F", "❤"), ("1F3F3,200D,1F308", "🏳️‍🌈"), ("26E9", "⛩️"), ("23E9", "⏩"),
-    ("1F600", "😀 "), ("1F600", "😀 smile"), ("1F600 1F355", "😀🍕"),
-]  # fmt: skip
-DISAGREE = [
-    *((codes, "😀") for codes in ("1F601", "junk", "-", "FFFFFF", "1F600 1F355", "D83D DE00")),
-    *((codes, "😀🍕") for codes in ("1F600", "junk", "1F44D", "E000")),
-    ("1F44D", "👍🏽"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("codes", "cell", "noted"),
-    [(*one, {}) for one in AGREE] + [(*one, {CONTRADICT: 1}) for one in DISAGREE],
-)
-def test_codepoints_that_contradict_are_noted_and_the_emoji_believed(
-    codes: str, cell: str, noted: dict[str, int]
-) -> None:
-    examples, report = read([("text", cell, codes), ("other", "🍕", "1F355")])
-    assert list(examples[0].emoji) == TABLE.split(cell)
-    report.noted.pop(BESIDE, None)
-    assert dict(report.noted) == noted
-
-
-def test_codepoints_are_judged_as_written_where_tones_are_dropped() -> None:
-    examples, report = read([("ok", "👍🏽", "1F44D 1F3FD")], "drop")
-    assert examples == [Example("ok", ("👍",))]
-    assert not report.noted
-
-
 @given(
     st.lists(
         st.tuples(
@@ -167,7 +130,7 @@ def test_every_record_is_an_example_or_counted(cells: Cells, skin_tones: SkinTon
 
 def test_records_without_an_emoji_column() -> None:
     report = Report("texts.csv")
-    chunk = Chunk([2, 3], ["a", "b"], None, None)
+    chunk = Chunk(["a", "b"], ["", ""])
     assert read_examples(chunk, TABLE, "keep", report) == []
     assert dict(report.dropped) == {"no emoji in the row": 2}
 
@@ -175,8 +138,8 @@ def test_records_without_an_emoji_column() -> None:
 def test_a_report_sums_up_several_chunks() -> None:
     report = Report("a.csv")
     for _ in range(2):
-        read_examples(Chunk([2], ["a"], ["🍕"], None), TABLE, "keep", report)
-        read_examples(Chunk([3], [""], ["🍕"], None), TABLE, "keep", report)
+        read_examples(Chunk(["a"], ["🍕"]), TABLE, "keep", report)
+        read_examples(Chunk([""], ["🍕"]), TABLE, "keep", report)
     assert report.summary(1, 1) == (
         "a.csv: 4 rows read, 1 emoji kept in 1 examples, 1 variants merged; dropped: 2 empty text"
     )
@@ -188,11 +151,11 @@ def test_the_summary_is_one_line_of_all_counts() -> None:
         "emoji_df.csv: 4,724 rows read, 3,600 emoji kept in 3,655 examples, 1,069 variants merged"
     )
     report.dropped.update({"empty text": 9, "no emoji in the row": 1_010})
-    report.noted.update({BESIDE: 2, CONTRADICT: 3})
+    report.noted.update({BESIDE: 2})
     assert report.summary(3_655, 3_600) == (
         "emoji_df.csv: 4,724 rows read, 3,600 emoji kept in 3,655 examples, 50 variants merged; "
         "dropped: 1,010 no emoji in the row, 9 empty text; "
-        f"3 with {CONTRADICT}, 2 with {BESIDE}"
+        f"2 with {BESIDE}"
     )
 
 

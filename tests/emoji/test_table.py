@@ -63,8 +63,14 @@ def reference_pattern() -> re.Pattern[str]:
 
 def reference_split(text: str) -> list[str]:
     whole = {full.replace("\ufe0f", ""): full for _, _, full in spellings()}
+    text = re.sub("🏴(?:\ufe0f*[\U000e0020-\U000e007f])+", _unless_known, text)
     found = (match["emoji"] for match in reference_pattern().finditer(text))
     return [whole[emoji.replace("\ufe0f", "")] for emoji in found if emoji]
+
+
+def _unless_known(flag: re.Match[str]) -> str:
+    """A flag of the table as it is; that of an unknown region is no emoji, nor is its pole."""
+    return flag[0] if reference_pattern().fullmatch(flag[0]) else "x"
 
 
 def row(emoji: str, name: str) -> Emoji:

@@ -906,7 +906,10 @@ def test_texts_without_words_are_printed_and_counted(
     table.write_text('description\npizza\n""\n"  "\ncat\n', encoding="utf-8")
     answer = command("--input", table, *words)
     assert answer.status == 0, answer.err
-    assert answer.err == "4 texts, 2 empty\n"
+    assert answer.err.splitlines() == [
+        "texts.csv: one a line, utf-8; texts: 'description'; such as pizza | cat",
+        "4 texts, 2 empty",
+    ]
     lines = answer.out.splitlines()
     assert [lines[0], lines[3]] == command("pizza", "cat", *words).out.splitlines()
     if words:

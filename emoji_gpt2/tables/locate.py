@@ -1,0 +1,86 @@
+"""From what a user names to local files: patterns, lists, folders, data sets of the Hub.
+
+local_files("part-*.csv", cache_dir)                  # ("part-*.csv", [("part-1.csv", Path), …])
+local_files("hf://datasets/user/name", cache_dir)     # the files of its training split
+"""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from emoji_gpt2.errors import UserError
+from emoji_gpt2.files import PATH, data_set_files, file_name, local_copy, public
+from emoji_gpt2.tables.decode import check_whole
+
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".tab", ".txt", ".xlsx")
+_DATA_SET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
+
+
+def local_files(
+    given: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]", cache_dir: Path
+) -> tuple[str, list[tuple[str, Path]]]:
+    """Return a name for the whole, and the name and local path of each file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not isinstance(given, str | os.PathLike):
+        files = [file for one in given for file in local_files(one, cache_dir)[1]]
+        if not files:
+            raise UserError(PATH, "an empty list", "at least one file", "give one")
+        return (
+            files[0][0] if len(files) == 1 else f"{files[0][0]} and {len(files) - 1} more"
+        ), files
+    address = os.fspath(given)
+    if found := _DATA_SET.fullmatch(address):
+        addresses = _training_files(address, data_set_files(found[1], found[2]))
+    elif "://" in address:
+        addresses = [address]
+    else:
+        addresses = _expanded(address)
+    files = [(file_name(one), local_copy(one, cache_dir)) for one in addresses]
+    for one, (_, path) in zip(addresses, files, strict=True):
+        if one.startswith(("http://", "https://")):
+            check_whole(path)
+    return file_name(public(address).rstrip("/")), files
+
+
+def _expanded(path: str) -> list[str]:
+    """Return the files of a pattern, or the one table of a folder."""
+    local = Path(path).expanduser()
+    if not local.exists() and glob.has_magic(path):
+        found = sorted(glob.glob(str(local)))  # noqa: PTH207 - a pattern may be absolute
+        if not found:
+            raise UserError(PATH, repr(path), "a pattern that some file fits", "correct it")
+        return found
+    if local.is_dir():
+        inside = sorted(str(file) for file in local.iterdir() if _kind(file.name) in TABLES)
+        if len(inside) != 1:
+            got = f"the folder {path!r} with {len(inside)} tables"
+            remedy = "name a file in it, or a pattern such as 'FOLDER/*.csv'"
+            raise UserError(PATH, got, "one table", remedy)
+        return inside
+    return [path]
+
+
+def _kind(name: str) -> str:
+    path = PurePosixPath(name.lower())
+    return PurePosixPath(path.stem).suffix if path.suffix in (".gz", ".bz2", ".xz") else path.suffix
+
+
+def _training_files(address: str, names: Sequence[str]) -> list[str]:
+    """Return the addresses of a data set's training files, all of one format and configuration."""
+    tables = [name for name in names if _kind(name) in TABLES]
+    training = [name for name in tables if "train" in name.lower()]
+    others = ("test", "val", "dev")
+    training = training or [n for n in tables if not any(one in n.lower() for one in others)]
+    kinds = {_kind(name): None for name in sorted(training, key=lambda n: TABLES.index(_kind(n)))}
+    chosen = [name for name in training if _kind(name) == next(iter(kinds), None)]
+    folders = sorted({str(PurePosixPath(name).parent) for name in chosen})
+    if len(folders) != 1:
+        got = f"{address!r}, whose training files are in {', '.join(folders) or 'no folder'}"
+        remedy = f"name one, as in {address.rstrip('/')}/{(chosen or ['train.csv'])[0]}"
+        raise UserError(PATH, got, "one table", remedy)
+    return [f"{address.rstrip('/')}/{name}" for name in sorted(chosen)]
