@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -38,7 +39,7 @@ def card(facts: RunFacts) -> str:
         systems={"**this model**": facts.metrics, **facts.baselines},
         better=[name for name, found in facts.baselines.items() if found["hit_at_1"] >= ours],
         curves=CURVES,
-        duration=in_words(facts.seconds),
+        duration=str(timedelta(seconds=round(facts.seconds))),
         escaped=escaped,
         quoted=lambda text: json.dumps(text, ensure_ascii=False),
         shell=shlex.quote,
@@ -76,14 +77,6 @@ def metadata(facts: RunFacts) -> ModelCardData:
         model_name=facts.name if results else None,
         eval_results=results or None,
     )
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration in words: 4.2 s, 9 min 5 s, 3 h 20 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def escaped(text: str, width: int | None = TEXT_WIDTH) -> str:

@@ -3,10 +3,11 @@
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
 import ast
+import inspect
 import math
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from lightning.pytorch import Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
 from emoji_gpt2.card import collect
-from emoji_gpt2.card.card import card, in_words, metadata
+from emoji_gpt2.card.card import card, metadata
 from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
@@ -214,35 +215,29 @@ def test_data_conditions_and_picture_are_the_run_s(
 ) -> None:
     assert [line[2:] for line in text.splitlines() if line[2:] in data.report] == data.report
     said = dict(table_below(text, "hyper-parameter", "value"))
-    assert said["optimizer steps"] == str(
-        int(read_csv(trained_run / "metrics.csv")[-1]["step"]) + 1
-    )
-    assert said["epochs"] == "2"
-    assert said["highest learning rate"] == "0.02"
-    assert said["learning rate schedule"].startswith("linear warm-up to step 1,")
-    assert said["rows of an optimizer step"] == str(data.batch_size)
-    assert said["layers, width, heads"] == "1, 16, 2"
+    wanted = {
+        "optimizer steps": str(int(read_csv(trained_run / "metrics.csv")[-1]["step"]) + 1),
+        "epochs": "2",
+        "highest learning rate": "0.02",
+        "learning rate schedule": "linear warm-up to step 1, then a cosine to 0",
+        "rows of an optimizer step": str(data.batch_size),
+        "layers, width, heads": "1, 16, 2",
+    }
+    assert said | wanted == said
     assert f"The weights here are those of step {measured['step']}." in text
     assert "](curves.png)" in text
     picture = (trained_run / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert (trained_run / "model" / "curves.png").read_bytes() == picture
-
-
-def test_no_folder_of_the_machine_is_in_the_card(text: str, trained_run: Path) -> None:
-    assert str(trained_run.parent) not in text
+    assert str(trained_run.parent) not in text, "no folder of the machine"
 
 
 def test_every_emoji_survives_the_metadata() -> None:
-    table = EmojiTable.builtin()
-    prompts = tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in list(table)[::1000])
-    toned = Answer("kiss", (), "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥")
-    found = check_metadata(card(replace(FACTS, prompts=(*prompts[:3], toned))))
-    assert [w["output"]["text"] for w in found["widget"]] == [
-        *(answer.generated for answer in prompts[:3]),
-        toned.generated,
-    ]
-    assert "\\U" not in metadata(replace(FACTS, prompts=prompts)).to_yaml()
+    emoji = [*list(EmojiTable.builtin())[::2000], "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥"]
+    facts = replace(FACTS, prompts=tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in emoji))
+    found = check_metadata(card(facts))
+    assert [widget["output"]["text"] for widget in found["widget"]] == emoji
+    assert "\\U" not in metadata(facts).to_yaml()
 
 
 def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
@@ -264,31 +259,29 @@ def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
     assert (found["base_model"], found["license"]) == ("openai-community/gpt2", "mit")
     assert found["datasets"] == ["anna/moods"]
     assert [m["type"] for m in found["model-index"][0]["results"][0]["metrics"]] == ["mrr"]
-    assert "(https://huggingface.co/datasets/anna/moods)" in text
-    assert "(https://huggingface.co/openai-community/gpt2)" in text
-    assert "2,000 of these texts" in text
-    assert 'pipeline("text-generation", "anna/pie")' in text
-
-
-def test_a_local_base_model_is_no_metadata() -> None:
-    text = card(replace(FACTS, base_model="my gpt2", license=None))
-    assert not {"base_model", "license", "model-index", "datasets"} & check_metadata(text).keys()
-    assert "fine-tuned from `my gpt2`" in text
+    for words in ("co/datasets/anna/moods)", "co/openai-community/gpt2)", "2,000 of these texts"):
+        assert words in text
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    text = card(FACTS)
-    assert "## Data" not in text
-    assert "## Results" not in text
-    assert "![" not in text
-    assert "| validation text |" not in text
-    assert "None" not in text
+    text = card(replace(FACTS, base_model="my gpt2"))
+    unknown = {"language", "license", "base_model", "model-index", "datasets"}
+    assert not unknown & check_metadata(text).keys()
+    assert "fine-tuned from `my gpt2`" in text
+    for words in ("## Data", "## Results", "![", "| validation text |", "None", "synthetic"):
+        assert words not in text
 
 
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"builtin_data": True, "report": ("x",)}, "not on sentences that people wrote"),
+        ({"builtin_data": True}, "on names and keywords, not on sentences that people wrote"),
+        ({"builtin_data": True, "has_synthetic_texts": True}, "synthetic texts of these, not on"),
+        ({"source": "a.csv", "has_synthetic_texts": True}, "Trained on `a.csv`, and on synthetic"),
+        ({"builtin_data": True, "languages": ("de", "es")}, "Unicode's CLDR (de, es)."),
+        ({"builtin_data": True, "languages": ("de", "es")}, "language:\n- de\n- es\n"),
+        ({"validation_texts": 9}, "No validation text was trained on"),
+        ({"validation_texts": 9, "validation_source": "v.csv"}, "Validated on `v.csv`; the lines"),
         (
             {
                 "metrics": {"hit_at_1": 0.2},
@@ -296,12 +289,22 @@ def test_what_is_not_known_is_left_out() -> None:
             },
             "than what takes no training: y.",
         ),
-        ({"first_step": 1200}, "from step 1,200 on, where it was resumed"),
+        ({"first_step": 1200, "seconds": 4000}, "1:06:40 (h:mm:ss) from step 1,200 on, where it"),
     ],
 )
 def test_words_that_depend_on_the_run(facts: dict[str, Any], words: str) -> None:
-    assert words in card(replace(FACTS, **facts))
-    assert words not in card(FACTS)
+    general = replace(FACTS, report=("9 rows read",))
+    text = card(replace(general, **facts))
+    assert words in text
+    assert words not in card(general)
+    assert ("No validation text" in text) == (facts.keys() == {"validation_texts"})
+
+
+def test_the_template_names_no_fact_that_does_not_exist() -> None:
+    template = Path(inspect.getfile(card)).with_name("card.md.jinja").read_text(encoding="utf-8")
+    named = set(re.findall(r"facts\.(\w+)", template))
+    assert named
+    assert named <= {field.name for field in fields(RunFacts)}, "Jinja shows nothing for these"
 
 
 def test_texts_cannot_break_the_card() -> None:
@@ -319,14 +322,39 @@ def test_a_schedule_is_named_by_its_class_where_its_warm_up_is_not_known() -> No
     assert collect.optimization(trainer)["learning rate schedule"] == "LambdaLR"
 
 
-def test_durations() -> None:
-    assert [in_words(s) for s in (4.21, 545, 12000)] == ["4.2 s", "9 min 5 s", "3 h 20 min"]
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("https://me:pw@x.org/a/b.csv?token=1", "https://x.org/a/b.csv"),
+        ("/home/me/emoji_df.csv", "emoji_df.csv"),
+        ("hf://datasets/u/d/x.csv", "hf://datasets/u/d/x.csv"),
+    ],
+)
+def test_addresses_lose_what_may_be_secret(path: str, shown: str) -> None:
+    assert collect.public_name(path) == shown
 
 
-def test_addresses_lose_what_may_be_secret() -> None:
-    assert collect.public_name("https://me:pw@x.org/a/b.csv?token=1") == "https://x.org/a/b.csv"
-    assert collect.public_name("/home/me/emoji_df.csv") == "emoji_df.csv"
-    assert collect.public_name("hf://datasets/u/d/x.csv") == "hf://datasets/u/d/x.csv"
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({}, {"builtin_data": True, "languages": ("en",), "has_synthetic_texts": False}),
+        ({"languages": "de"}, {"languages": ("de",), "source": None, "validation_source": None}),
+        ({"languages": "de", "made_up_texts": 9}, {"languages": ("de", "en")}),
+        ({"path": "/x/a.csv", "made_up_texts": 9}, {"languages": (), "has_synthetic_texts": True}),
+        ({"path": "/x/a.csv"}, {"builtin_data": False, "source": "a.csv", "dataset": None}),
+        (
+            {"path": "hf://datasets/u/d/x.csv", "val_path": "/y/v.csv"},
+            {"validation_source": "v.csv"},
+        ),
+        ({"path": "hf://datasets/u/d/x.csv"}, {"dataset": "u/d"}),
+    ],
+)
+def test_only_what_is_known_of_the_texts_is_stated(
+    options: dict[str, Any], known: dict[str, Any]
+) -> None:
+    data: Any = SimpleNamespace(recipe=EmojiDataModule(**options).recipe, report=[])
+    found = collect.data_facts(data)
+    assert found | known == found
 
 
 def test_the_base_model_s_licence_is_its_card_s(tmp_path: Path) -> None:
