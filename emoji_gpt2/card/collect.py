@@ -121,14 +121,14 @@ def _answers(
     indices = evenly(np.arange(len(texts)), HELD_OUT_SHOWN) if show_texts else []
     shown = [texts[index] for index in indices]
     generator = EmojiGenerator(weights.model, weights.tokenizer, str(weights.device))
-    ranked = map(tuple, generator.rank([*PROMPTS, *(one.text for one in shown)], top_k=3))
+    ranked = [tuple(best) for best in generator.rank([*PROMPTS, *(t.text for t in shown)], top_k=3)]
     emoji = list(EmojiTable.builtin())
     generated = generator.generate(PROMPTS, max_emoji=MAX_NEW_TOKENS)
     found: dict[str, Any] = {
         "prompts": tuple(map(Answer, PROMPTS, ranked, generated)),
         "held_out": tuple(
             Answer(one.text, best, wanted=tuple(emoji[index] for index in one.right))
-            for one, best in zip(shown, ranked, strict=True)
+            for one, best in zip(shown, ranked[len(PROMPTS) :], strict=True)
         ),
         "validation_texts": n_texts,
         "baseline_texts": len(texts),
