@@ -16,6 +16,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from emoji_gpt2.card.facts import METRICS, RunFacts
+from emoji_gpt2.emoji.languages import ENGLISH
 from emoji_gpt2.emoji.table import EmojiTable
 
 CURVES = "curves.png"
@@ -65,8 +66,10 @@ def metadata(facts: RunFacts) -> ModelCardData:
         for name in METRICS
         if math.isfinite(facts.metrics.get(name, math.nan))
     ]
+    synthetic = [ENGLISH] if facts.languages and facts.has_synthetic_texts else []
+    languages = dict.fromkeys([*facts.languages, *synthetic])
     return ModelCardData(
-        language=[code for code in facts.languages if re.fullmatch("[a-z]{2,3}", code)] or None,
+        language=[code for code in languages if re.fullmatch("[a-z]{2,3}", code)] or None,
         license=facts.license,
         library_name="transformers",
         pipeline_tag="text-generation",

@@ -33,7 +33,7 @@ from emoji_gpt2.card.curves import curves_png, read_metrics
 from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import baselines, evenly, validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
-from emoji_gpt2.emoji.languages import ENGLISH, language_code
+from emoji_gpt2.emoji.languages import language_code
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.model.export import MAX_NEW_TOKENS
@@ -140,15 +140,13 @@ def _answers(
 
 
 def data_facts(data: EmojiDataModule) -> dict[str, Any]:
-    """Return what is known of the texts; the languages of a table's texts are not."""
+    """Return the facts of the texts; the language of a user's own texts is not known."""
     recipe = data.recipe
     on_hub = re.match(r"hf://datasets/([^/]+/[^/@]+)", recipe.path or "")
-    synthetic = recipe.made_up_texts > 0
-    languages = [*map(language_code, recipe.languages), *[ENGLISH] * synthetic]
     return {
         "builtin_data": recipe.path is None,
-        "languages": () if recipe.path else tuple(dict.fromkeys(languages)),
-        "has_synthetic_texts": synthetic,
+        "languages": () if recipe.path else tuple(map(language_code, recipe.languages)),
+        "has_synthetic_texts": recipe.made_up_texts > 0,
         "dataset": on_hub[1] if on_hub else None,
         "source": public_name(recipe.path) if recipe.path else None,
         "validation_source": public_name(recipe.val_path) if recipe.val_path else None,

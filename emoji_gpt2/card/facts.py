@@ -31,7 +31,7 @@ class RunFacts:
     base_is_on_hub: bool = False
     license: str | None = None
     builtin_data: bool = False  # trained on the emoji table's names and keywords
-    languages: tuple[str, ...] = ()  # of the training texts, where they are known
+    languages: tuple[str, ...] = ()  # of these names and keywords; none for other texts
     has_synthetic_texts: bool = False
     dataset: str | None = None  # Hub id
     source: str | None = None  # any other name of the training texts

@@ -272,6 +272,7 @@ def test_what_is_not_known_is_left_out() -> None:
         ({"source": "a.csv", "has_synthetic_texts": True}, "Trained on `a.csv`, and on synthetic"),
         ({"builtin_data": True, "languages": ("de", "es")}, "Unicode's CLDR (de, es)."),
         ({"builtin_data": True, "languages": ("de", "es")}, "language:\n- de\n- es\n"),
+        ({"languages": ("de", "EU"), "has_synthetic_texts": True}, "language:\n- de\n- en\n"),
         ({"validation_texts": 9}, "No validation text was trained on"),
         ({"validation_texts": 9, "validation_source": "v.csv"}, "Validated on `v.csv`; the lines"),
         (
@@ -331,7 +332,6 @@ def test_addresses_lose_what_may_be_secret(path: str, shown: str) -> None:
     [
         ({}, {"builtin_data": True, "languages": ("en",), "has_synthetic_texts": False}),
         ({"languages": "de"}, {"languages": ("de",), "source": None, "validation_source": None}),
-        ({"languages": "de", "made_up_texts": 9}, {"languages": ("de", "en")}),
         ({"path": "/x/a.csv", "made_up_texts": 9}, {"languages": (), "has_synthetic_texts": True}),
         ({"path": "/x/a.csv"}, {"builtin_data": False, "source": "a.csv", "dataset": None}),
         (
