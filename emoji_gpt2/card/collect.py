@@ -1,67 +1,69 @@
-"""Gather the facts of a finished run for its model card: what was asked, measured and answered.
+"""Gather the facts of a finished run for its model card.
 
     session = Session(trainer.global_step)          # when training starts
     session.remember(trainer)                       # after each validation
-    session.stop()
-    facts, pictures = collect(trainer, weights, session, folder)
+    facts, pictures = collect(trainer, weights, session, folder, step)
 
-Nothing here waits for another rank.
+It runs on one rank and waits for no other.
 """
 
 import contextlib
+import math
+import os
+import platform
 import re
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
+import torch
 from huggingface_hub import ModelCard
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
+from emoji_gpt2 import __version__
 from emoji_gpt2.card.card import CURVES
-from emoji_gpt2.card.conditions import hardware, hyperparameters, versions
-from emoji_gpt2.card.curves import Metrics, curves_png, read_metrics
+from emoji_gpt2.card.curves import curves_png, read_metrics
 from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import baselines, evenly, validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
-from emoji_gpt2.emoji.languages import ENGLISH
+from emoji_gpt2.emoji.languages import language_code
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.evaluation.picture import can_plot
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.model.export import MAX_NEW_TOKENS
 from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.model.optim import WarmupCosine
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROMPTS = (
     "happy birthday", "i love pizza", "good night", "it is raining", "broken heart", "what is up?",
 )  # fmt: skip
 HELD_OUT_SHOWN = 8
+PACKAGES = ("torch", "lightning", "transformers", "huggingface_hub")
 
 
+@dataclass
 class Session:
-    """What only someone who is there can know of a run: its time, and each validation's outcome.
+    """The start of a fit, and the metrics of each validation by optimizer step."""
 
-    Args:
-        first_step: Optimizer steps that were done before.
-    """
-
-    def __init__(self, first_step: int = 0) -> None:
-        self.first_step = first_step
-        self.seconds = 0.0
-        self.measured: dict[int, dict[str, float]] = {}
-        self._start = time.monotonic()
+    first_step: int = 0
+    start: float = field(default_factory=time.monotonic)
+    measured: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the newest validation's metrics."""
-        found = {n: trainer.callback_metrics.get(f"val/{n}") for n in METRICS}
-        values = {n: float(value) for n, value in found.items() if value is not None}
+        found = {name: trainer.callback_metrics.get(f"val/{name}") for name in METRICS}
         if not trainer.sanity_checking:
-            self.measured[trainer.global_step] = values
-
-    def stop(self) -> None:
-        """Look at the clock again."""
-        self.seconds = time.monotonic() - self._start
+            known = {name: float(value) for name, value in found.items() if value is not None}
+            self.measured[trainer.global_step] = known
 
 
 def collect(
@@ -73,134 +75,176 @@ def collect(
         trainer: After fit.
         weights: The trainer's module, with the weights that are exported.
         session: Of this fit.
-        folder: Where the model goes; its name and its parent's are in the card.
+        folder: Where the model is exported to; the card names it and its parent.
         step: Optimizer steps of the weights.
     """
+    seconds = time.monotonic() - session.start
     data = getattr(trainer, "datamodule", None)
     data = data if isinstance(data, EmojiDataModule) else None
-    logged = _logged(trainer)
-    repo_id = _repo_id(trainer)
-    pictures = {CURVES: curves_png(logged, step)} if logged and can_plot() else {}
+    repo_id = next(filter(None, _of_callbacks(trainer, "repo_id")), None)
+    metrics, pictures = session.measured.get(step, {}), {}
+    if (logged := _logged(trainer)) is not None:
+        metrics = metrics or _metrics_at(step, logged)
+        if find_spec("matplotlib"):
+            pictures[CURVES] = curves_png(logged, step)
     facts = RunFacts(
         name=(repo_id or folder.resolve().parent.name).rpartition("/")[2],
         model_path=repo_id or folder.name,
         hyperparameters=hyperparameters(trainer, weights, data),
-        metrics=session.measured.get(step) or _metrics_at(step, logged),
+        metrics=metrics,
         step=step,
-        has_curves=bool(pictures),
-        versions=versions(),
-        hardware=hardware(trainer),
-        seconds=session.seconds,
         first_step=session.first_step,
+        has_curves=bool(pictures),
+        versions={"emoji_gpt2": __version__, "Python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
+        hardware=hardware(trainer),
+        seconds=seconds,
         date=datetime.now(timezone.utc).date().isoformat(),
-        **_origin(weights.base_model),
-        **(_data(data) if data else {}),
-        **_answers(weights, data, HELD_OUT_SHOWN if _may_show_texts(trainer) else 0),
+        **origin(weights.base_model),
+        **(data_facts(data) if data else {}),
+        **_answers(weights, data, show_texts=any(_of_callbacks(trainer, "card_examples"))),
     )
     return facts, pictures
 
 
-def _answers(weights: EmojiGPT2, data: EmojiDataModule | None, n_shown: int) -> dict[str, Any]:
-    """Return what the model makes of fixed prompts and of validation texts, and the baselines.
+def _of_callbacks(trainer: Trainer, attribute: str) -> list[Any]:
+    """Return an attribute of each callback, None where there is no such; PushToHub has both."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [getattr(callback, attribute, None) for callback in callbacks]
 
-    Args:
-        weights: What is exported.
-        data: Of the run.
-        n_shown: How many validation texts may be shown.
-    """
-    texts, wanted, n_texts = validation_texts(data.store, data.tokenizer) if data else ([], [], 0)
-    shown = evenly(len(texts), n_shown).tolist()
+
+def _answers(
+    weights: EmojiGPT2, data: EmojiDataModule | None, *, show_texts: bool
+) -> dict[str, Any]:
+    """Return the answers to fixed prompts and to validation texts, and the baselines' metrics."""
+    texts, n_texts = validation_texts(data.store, data.tokenizer) if data else ([], 0)
+    indices = evenly(np.arange(len(texts)), HELD_OUT_SHOWN) if show_texts else []
+    shown = [texts[index] for index in indices]
     generator = EmojiGenerator(weights.model, weights.tokenizer, str(weights.device))
-    asked = [*PROMPTS, *(texts[i] for i in shown)]
-    ranked = [tuple(best) for best in generator.rank(asked, top_k=3)]
-    generated = generator.generate(PROMPTS, max_emoji=MAX_NEW_TOKENS)
+    ranked = [tuple(best) for best in generator.rank([*PROMPTS, *(t.text for t in shown)], top_k=3)]
     emoji = list(EmojiTable.builtin())
+    generated = generator.generate(PROMPTS, max_emoji=MAX_NEW_TOKENS)
     found: dict[str, Any] = {
         "prompts": tuple(map(Answer, PROMPTS, ranked, generated)),
         "held_out": tuple(
-            Answer(texts[i], best, wanted=tuple(emoji[number] for number in wanted[i]))
-            for i, best in zip(shown, ranked[len(PROMPTS) :], strict=True)
+            Answer(one.text, best, wanted=tuple(emoji[index] for index in one.right))
+            for one, best in zip(shown, ranked[len(PROMPTS) :], strict=True)
         ),
         "validation_texts": n_texts,
         "baseline_texts": len(texts),
     }
     if data and texts:
         toned = data.recipe.skin_tones == "keep"
-        found["baselines"] = baselines(data.store, data.tokenizer, texts, wanted, toned)
+        found["baselines"] = baselines(data.store, data.tokenizer, texts, toned=toned)
     return found
 
 
-def _data(data: EmojiDataModule) -> dict[str, Any]:
-    path = data.recipe.path
-    if isinstance(path, list):
-        path = path[0]
+def data_facts(data: EmojiDataModule) -> dict[str, Any]:
+    """Return the facts of the texts; the language of a user's own texts is not known."""
+    recipe = data.recipe
+    path = recipe.path[0] if isinstance(recipe.path, list) else recipe.path
     on_hub = re.match(r"hf://datasets/([^/]+/[^/@]+)", path or "")
     return {
-        "builtin_data": path is None,
-        "language": "en" if path is None and list(data.recipe.languages) == [ENGLISH] else None,
-        "has_synthetic_texts": data.recipe.made_up_texts > 0,
+        "builtin_data": recipe.path is None,
+        "languages": () if recipe.path else tuple(map(language_code, recipe.languages)),
+        "has_synthetic_texts": recipe.made_up_texts > 0,
         "dataset": on_hub[1] if on_hub else None,
-        "source": public_name(path) if path else None,
+        "source": public_name(recipe.path) if recipe.path else None,
+        "validation_source": public_name(recipe.val_path) if recipe.val_path else None,
         "report": tuple(data.report),
     }
 
 
-def public_name(path: str) -> str:
-    """Return an address without what may be secret in it, and of a local path the last part."""
+def public_name(path: str | list[str]) -> str:
+    """Return an address without user, password and query; of a local path the last part."""
+    if isinstance(path, list):
+        return ", ".join(map(public_name, path))
     address = urlsplit(path)
     if address.scheme in ("http", "https", "hf"):
         return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
     return Path(path).name
 
 
-def _origin(base_model: str | None) -> dict[str, Any]:
-    """Return what the weights began as, and under which licence that is."""
+def origin(base_model: str | None) -> dict[str, Any]:
+    """Return the name of the weights before training, and the licence that their card states."""
     if base_model is None:
         return {}
     folder = Path(base_model).expanduser()
-    on_hub = not folder.exists() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base_model) is not None
-    return {
-        "base_model": base_model if on_hub else folder.name,
-        "base_is_on_hub": on_hub,
-        "license": None if on_hub else _license(folder),
-    }
-
-
-def _license(folder: Path) -> str | None:
-    """Return the licence that the base model's own card names; None if there is no such card."""
+    if not folder.exists() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base_model):
+        return {"base_model": base_model, "base_is_on_hub": True}
+    licence = None
     with contextlib.suppress(Exception):  # no card, or no metadata in it
-        found = ModelCard.load(folder / "README.md").data.license
-        return str(found) if found else None
-    return None
+        licence = ModelCard.load(folder / "README.md").data.license
+    return {"base_model": folder.name, "license": licence}
 
 
-def _repo_id(trainer: Trainer) -> str | None:
-    """Return where the run is pushed to, if any callback pushes it."""
-    found = (getattr(callback, "repo_id", None) for callback in _callbacks(trainer))
-    return next((name for name in found if isinstance(name, str)), None)
-
-
-def _may_show_texts(trainer: Trainer) -> bool:
-    """Tell whether any callback that pushes was allowed to show validation texts."""
-    return any(getattr(callback, "card_examples", False) for callback in _callbacks(trainer))
-
-
-def _callbacks(trainer: Trainer) -> list[Any]:
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks
-
-
-def _logged(trainer: Trainer) -> Metrics:
-    """Return what the run's CSV logger wrote; nothing if it has none."""
+def _logged(trainer: Trainer) -> "pd.DataFrame | None":
+    """Return the metrics that the run's CSV logger wrote; None if it has none."""
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             logger.save()
             path = Path(logger.experiment.metrics_file_path)
-            return read_metrics(path) if path.is_file() else {}
-    return {}
+            return read_metrics(path) if path.is_file() else None
+    return None
 
 
-def _metrics_at(step: int, logged: Metrics) -> dict[str, float]:
-    """Return what was logged of the validation after ``step`` steps."""
-    at_step = {name: dict(logged.get(f"val/{name}", [])) for name in METRICS}
-    return {name: values[step] for name, values in at_step.items() if step in values}
+def _metrics_at(step: int, logged: "pd.DataFrame") -> dict[str, float]:
+    """Return the logged metrics of the validation after ``step`` steps."""
+    known = {name: logged[f"val/{name}"] for name in METRICS if f"val/{name}" in logged}
+    values = {name: float(column.get(step, math.nan)) for name, column in known.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def hyperparameters(
+    trainer: Trainer, weights: EmojiGPT2, data: EmojiDataModule | None
+) -> dict[str, str]:
+    """Return the hyper-parameters by name, with the values that training ended with."""
+    config = weights.model.config
+    found = {
+        "layers, width, heads": f"{config.n_layer}, {config.n_embd}, {config.n_head}",
+        "parameters": f"{sum(p.numel() for p in weights.model.parameters()):,}",
+        "dropout": f"{config.resid_pdrop:g}",
+        **optimization(trainer),
+        "epochs": str(trainer.current_epoch),
+        "optimizer steps": f"{trainer.global_step:,}",
+    }
+    if data:
+        window = trainer.accumulate_grad_batches
+        micro_batches = f", in {window} micro-batches of {data.batch_size}" * (window > 1)
+        found["rows of an optimizer step"] = f"{window * data.batch_size}{micro_batches}"
+        found["longest row"] = f"{data.recipe.max_length} tokens"
+        found["skin tones"] = data.recipe.skin_tones
+    found["precision"] = str(trainer.precision)
+    if trainer.gradient_clip_val:
+        found["gradient clipping"] = f"{trainer.gradient_clip_val:g}"
+    if "PL_GLOBAL_SEED" in os.environ:
+        found["seed"] = os.environ["PL_GLOBAL_SEED"]
+    return found
+
+
+def optimization(trainer: Trainer) -> dict[str, str]:
+    """Return the optimizer and its schedule, as flags may have replaced them."""
+    (optimizer,) = trainer.optimizers
+    groups = optimizer.param_groups
+    decay = max(group.get("weight_decay", 0.0) for group in groups)
+    found = {
+        "optimizer": type(optimizer).__name__,
+        "highest learning rate": f"{groups[0].get('initial_lr', groups[0]['lr']):g}",
+        "weight decay": f"{decay:g}" + ", on matrices" * (len(groups) > 1),
+    }
+    for config in trainer.lr_scheduler_configs:
+        schedule = type(config.scheduler).__name__
+        if isinstance(config.scheduler, WarmupCosine):
+            warmup = config.scheduler.warmup_steps
+            schedule = f"linear warm-up to step {warmup}, then a cosine to 0"
+        found["learning rate schedule"] = schedule
+    return found
+
+
+def hardware(trainer: Trainer) -> str:
+    """Return the number and kind of devices."""
+    device = trainer.strategy.root_device
+    if device.type == "cpu":
+        return f"{trainer.world_size} x CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.world_size} x {kind}"

@@ -1,4 +1,4 @@
-"""What is known of a finished run: all that its model card says, as plain values.
+"""The facts of a finished run that its model card states, as plain values.
 
 facts = RunFacts(name="quickstart", model_path="model", prompts=(Answer("pizza", (("🍕", 0.9),)),))
 """
@@ -6,80 +6,46 @@ facts = RunFacts(name="quickstart", model_path="model", prompts=(Answer("pizza",
 from dataclasses import dataclass, field
 
 METRICS = {"hit_at_1": "hit@1", "hit_at_5": "hit@5", "mrr": "MRR", "loss": "nats per token"}
-"""What is measured on held-out texts: its name in the logs, and in the card."""
+"""The validation metrics: their names in the logs and on the card."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model makes of a text.
-
-    Attributes:
-        text: As it was given.
-        ranked: The best emoji with their probabilities, best first.
-        generated: The emoji that it answers with; empty where it was not asked to.
-        wanted: The right emoji; none where nobody says.
-    """
+    """The model's answer to a text."""
 
     text: str
-    ranked: tuple[tuple[str, float], ...]
-    generated: str = ""
-    wanted: tuple[str, ...] = ()
+    ranked: tuple[tuple[str, float], ...]  # the best emoji and their probabilities, best first
+    generated: str = ""  # the answer; empty for validation texts
+    wanted: tuple[str, ...] = ()  # the right emoji; none for fixed prompts
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """All that the card says. What is empty or None is left out.
-
-    Attributes:
-        name: What to call the model.
-        model_path: Repository id or folder by which the snippets load it.
-        prompts: Texts that no one held out, with what the model answers; at least one.
-        held_out: Validation texts, likewise.
-        base_model: Hub id or folder name of the weights that training began with.
-        base_is_on_hub: Whether ``base_model`` is a Hub id.
-        license: Of the weights; None if it is not known.
-        language: Of the training texts, such as en; None if it is not known.
-        builtin_data: Whether the data were the emoji table's own names and keywords.
-        has_synthetic_texts: Whether texts made of names and keywords were among them.
-        dataset: Hub id of the data.
-        source: What else the data are called.
-        report: Lines that say what was read, kept and held out.
-        hyperparameters: By name, in words.
-        metrics: Of the exported weights on the validation texts, by ``METRICS``' keys.
-        baselines: The same of each baseline, by its name.
-        validation_texts: How many texts the metrics are over.
-        baseline_texts: How many of these the baselines are over.
-        step: Optimizer steps of the exported weights.
-        has_curves: Whether there is a picture.
-        versions: By package.
-        hardware: Where it was trained.
-        seconds: How long.
-        first_step: The step from which this session went on.
-        date: When it ended: 2026-11-22.
-    """
+    """All facts of a card. The card leaves out what is empty, None or 0."""
 
     name: str
-    model_path: str
-    prompts: tuple[Answer, ...]
-    held_out: tuple[Answer, ...] = ()
-    base_model: str | None = None
+    model_path: str  # the repository id or folder that the snippets load
+    prompts: tuple[Answer, ...]  # to fixed prompts; at least one
+    held_out: tuple[Answer, ...] = ()  # to validation texts
+    base_model: str | None = None  # Hub id, or folder name, of the weights before training
     base_is_on_hub: bool = False
-    license: str | None = "apache-2.0"
-    language: str | None = None
-    builtin_data: bool = False
+    license: str | None = None
+    builtin_data: bool = False  # trained on the emoji table's names and keywords
+    languages: tuple[str, ...] = ()  # of these names and keywords; none for other texts
     has_synthetic_texts: bool = False
-    dataset: str | None = None
-    source: str | None = None
-    report: tuple[str, ...] = ()
+    dataset: str | None = None  # Hub id
+    source: str | None = None  # any other name of the training texts
+    validation_source: str | None = None  # None if the validation texts were held out
+    report: tuple[str, ...] = ()  # lines of the data module: rows read, kept and held out
     hyperparameters: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # of the exported weights
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # the same, by name
     validation_texts: int = 0
-    baseline_texts: int = 0
-    step: int = 0
+    baseline_texts: int = 0  # how many of these the baselines ranked
+    step: int = 0  # optimizer steps of the exported weights
+    first_step: int = 0  # where this session resumed
     has_curves: bool = False
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
     seconds: float = 0.0
-    first_step: int = 0
-    date: str = ""
+    date: str = ""  # such as 2026-11-22

@@ -35,11 +35,11 @@ class ExportBest(Checkpoint):
         self._session = Session()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the clock."""
+        """Start the clock."""
         self._session = Session(trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember what was measured at this step."""
+        """Keep the metrics of this step."""
         self._session.remember(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,7 +47,6 @@ class ExportBest(Checkpoint):
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         assert isinstance(pl_module, EmojiGPT2)
-        self._session.stop()
         best = _best_checkpoint(trainer)
         if best is None:
             self._export(trainer, pl_module, trainer.global_step)

@@ -3,10 +3,12 @@
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
 import ast
+import inspect
 import math
 import re
+import shlex
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +16,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard, metadata_eval_result
-from lightning.pytorch import Trainer
+from huggingface_hub import ModelCard
 from torch.optim.lr_scheduler import LambdaLR
 
-from emoji_gpt2.card import collect, conditions
-from emoji_gpt2.card.card import card, in_words, metadata
+from emoji_gpt2.card import collect
+from emoji_gpt2.card.card import card, metadata
 from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2.generation.command import parse
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.training.export import ExportBest
@@ -36,10 +38,10 @@ from tests.cli_runs import (
     read_csv,
     trained_run,  # noqa: F401 -- a fixture
 )
+from tests.tiny import quiet_trainer
 
 pytestmark = UPSTREAM
 
-REPO = r"[\w.-]+(/[\w.-]+)?"
 FACTS = RunFacts(
     name="pie",
     model_path="anna/pie",
@@ -90,20 +92,15 @@ def check_metadata(text: str) -> dict[str, Any]:
     block = text.split("\n---\n", 1)[0].removeprefix("---\n")
     found: dict[str, Any] = yaml.safe_load(block)
     assert found == ModelCard(text).data.to_dict(), "read back and written again, it is the same"
-    assert re.fullmatch("[a-z]{2,3}", found.get("language", "en"))
+    assert all(re.fullmatch("[a-z]{2,3}", code) for code in found.get("language", []))
     assert re.fullmatch("[a-z0-9.-]+", found.get("license", "mit"))
-    assert found["pipeline_tag"] == "text-generation"
-    assert found["library_name"] == "transformers"
-    assert all(isinstance(tag, str) and 0 < len(tag) < 100 for tag in found["tags"])
-    assert all(re.fullmatch(REPO, name) for name in found.get("datasets", []))
-    assert re.fullmatch(REPO, found.get("base_model", "gpt2"))
-    for widget in found["widget"]:
-        assert isinstance(widget["text"], str)
-        assert isinstance(widget["output"]["text"], str)
+    assert (found["pipeline_tag"], found["library_name"]) == ("text-generation", "transformers")
+    names = [*found.get("datasets", []), found.get("base_model", "gpt2")]
+    assert all(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) for name in names)
+    assert all(widget["text"] and widget["output"]["text"] for widget in found["widget"])
     for result in (entry for model in found.get("model-index", []) for entry in model["results"]):
         assert result["task"]["type"]
         assert result["dataset"]["type"]
-        assert result["dataset"]["name"]
         assert all(m["type"] and math.isfinite(m["value"]) for m in result["metrics"])
     return found
 
@@ -116,25 +113,7 @@ def test_the_hub_s_own_reader_finds_the_run_s_results(
     assert {r.metric_type: r.metric_value for r in found} == {
         name: round(measured[name], 4) for name in METRICS
     }
-    assert {r.dataset_name for r in found} == {"emoji.csv, held-out texts"}
-
-
-def test_the_model_index_is_what_the_hub_s_own_writer_makes(text: str) -> None:
-    (mine,) = yaml.safe_load(text.split("\n---\n", 1)[0].removeprefix("---\n"))["model-index"]
-    for metric in mine["results"][0]["metrics"]:
-        theirs = metadata_eval_result(
-            model_pretty_name=mine["name"],
-            task_pretty_name="Text to emoji",
-            task_id="text-generation",
-            metrics_pretty_name=metric["name"],
-            metrics_id=metric["type"],
-            metrics_value=metric["value"],
-            dataset_pretty_name="emoji.csv, held-out texts",
-            dataset_id="emoji",
-            dataset_split="validation",
-            metrics_verified=None,  # type: ignore[arg-type] # False is the Hub's to say
-        )
-        assert theirs["model-index"][0]["results"][0] == mine["results"][0] | {"metrics": [metric]}
+    assert {r.dataset_name for r in found} == {"emoji.csv, validation texts"}
 
 
 def test_the_results_are_the_run_s_and_the_baselines_are_counted_anew(
@@ -156,17 +135,10 @@ def test_the_results_are_the_run_s_and_the_baselines_are_counted_anew(
     ]
     rows = table_below(text, "", "hit@1", "hit@5", "MRR", "nats per token")
     assert rows[0] == ["**this model**", *(f"{measured[name]:.3f}" for name in METRICS)]
-    assert rows[1] == [
-        "most frequent emoji",
-        f"{sum(r <= 1 for r in ranks) / len(ranks):.3f}",
-        f"{sum(r <= 5 for r in ranks) / len(ranks):.3f}",
-        f"{sum(1 / r for r in ranks) / len(ranks):.3f}",
-        "",
-    ]
-    assert [row[0] for row in rows[2:]] == [
-        "lexical matcher, sum of idf",
-        "lexical matcher, cosine of tf-idf",
-    ]
+    sums = sum(r <= 1 for r in ranks), sum(r <= 5 for r in ranks), sum(1 / r for r in ranks)
+    assert rows[1] == ["most frequent emoji", *(f"{s / len(ranks):.3f}" for s in sums), ""]
+    kinds = ["sum of idf", "cosine of tf-idf"]
+    assert [row[0] for row in rows[2:]] == [f"lexical matcher, {kind}" for kind in kinds]
     table = EmojiTable.builtin()
     tied = sum(not table.tones(e) for e in emoji)  # nothing is described by thing, number and "4"
     assert [row[1:] for row in rows[2:]] == [["0.000", "0.000", f"{1 / tied:.3f}", ""]] * 2
@@ -176,11 +148,12 @@ def test_the_results_are_the_run_s_and_the_baselines_are_counted_anew(
 def test_no_validation_text_is_on_a_card_that_nobody_allowed_it(
     text: str, data: EmojiDataModule
 ) -> None:
-    held_out, _, _ = validation_texts(data.store, data.tokenizer)
+    texts, _ = validation_texts(data.store, data.tokenizer)
+    held_out = [text for text, _ in texts]
     assert held_out
     cells = {cell for line in text.splitlines() for cell in line.lower().split(" | ")}
     assert not {*held_out} & {cell.strip("| ") for cell in cells}
-    assert "held-out text |" not in text
+    assert "| validation text |" not in text
     assert f"On the {len(held_out)} validation texts" in text, "how good it is stays"
 
 
@@ -191,7 +164,7 @@ def test_the_examples_are_the_model_s_answers(cli: Cli, data: EmojiDataModule) -
     text = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
     generator = EmojiGenerator.from_pretrained(run.folder / "model")
     rows = {row["name"]: row["emoji"] for row in read_csv(Path(str(data.recipe.path)))}
-    held_out = table_below(text, "held-out text", "three likeliest emoji", "wanted")
+    held_out = table_below(text, "validation text", "three likeliest emoji", "wanted")
     assert len(held_out) == len(data.store.splits["val"])
     for name, ranked, wanted in held_out:
         assert ranked.split() == [e for e, _ in generator.rank([name], top_k=3)[0]]
@@ -224,6 +197,9 @@ def test_the_snippets_give_what_they_say(
             assert got == wanted, line
             said += 1
     assert said == 3
+    (command,) = re.findall(r"^python -m emoji_gpt2.generate (.*)", text, re.MULTILINE)
+    asked = parse(shlex.split(command))
+    assert (asked.texts, asked.model) == (["happy birthday"], "model")
 
 
 def test_data_conditions_and_picture_are_the_run_s(
@@ -231,35 +207,29 @@ def test_data_conditions_and_picture_are_the_run_s(
 ) -> None:
     assert [line[2:] for line in text.splitlines() if line[2:] in data.report] == data.report
     said = dict(table_below(text, "hyper-parameter", "value"))
-    assert said["optimizer steps"] == str(
-        int(read_csv(trained_run / "metrics.csv")[-1]["step"]) + 1
-    )
-    assert said["epochs"] == "2"
-    assert said["highest learning rate"] == "0.02"
-    assert said["learning rate schedule"].startswith("linear warm-up to step 1,")
-    assert said["rows of an optimizer step"] == str(data.batch_size)
-    assert said["layers, width, heads"] == "1, 16, 2"
+    wanted = {
+        "optimizer steps": str(int(read_csv(trained_run / "metrics.csv")[-1]["step"]) + 1),
+        "epochs": "2",
+        "highest learning rate": "0.02",
+        "learning rate schedule": "linear warm-up to step 1, then a cosine to 0",
+        "rows of an optimizer step": str(data.batch_size),
+        "layers, width, heads": "1, 16, 2",
+    }
+    assert said | wanted == said
     assert f"The weights here are those of step {measured['step']}." in text
     assert "](curves.png)" in text
     picture = (trained_run / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert (trained_run / "model" / "curves.png").read_bytes() == picture
-
-
-def test_no_folder_of_the_machine_is_in_the_card(text: str, trained_run: Path) -> None:
-    assert str(trained_run.parent) not in text
+    assert str(trained_run.parent) not in text, "no folder of the machine"
 
 
 def test_every_emoji_survives_the_metadata() -> None:
-    table = EmojiTable.builtin()
-    prompts = tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in list(table)[::1000])
-    toned = Answer("kiss", (), "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥")
-    found = check_metadata(card(replace(FACTS, prompts=(*prompts[:3], toned))))
-    assert [w["output"]["text"] for w in found["widget"]] == [
-        *(answer.generated for answer in prompts[:3]),
-        toned.generated,
-    ]
-    assert "\\U" not in metadata(replace(FACTS, prompts=prompts)).to_yaml()
+    emoji = [*list(EmojiTable.builtin())[::2000], "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥"]
+    facts = replace(FACTS, prompts=tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in emoji))
+    found = check_metadata(card(facts))
+    assert [widget["output"]["text"] for widget in found["widget"]] == emoji
+    assert "\\U" not in metadata(facts).to_yaml()
 
 
 def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
@@ -281,31 +251,30 @@ def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
     assert (found["base_model"], found["license"]) == ("openai-community/gpt2", "mit")
     assert found["datasets"] == ["anna/moods"]
     assert [m["type"] for m in found["model-index"][0]["results"][0]["metrics"]] == ["mrr"]
-    assert "(https://huggingface.co/datasets/anna/moods)" in text
-    assert "(https://huggingface.co/openai-community/gpt2)" in text
-    assert "2,000 of these texts" in text
-    assert 'pipeline("text-generation", "anna/pie")' in text
-
-
-def test_a_local_base_model_is_no_metadata() -> None:
-    text = card(replace(FACTS, base_model="my gpt2", license=None))
-    assert not {"base_model", "license", "model-index", "datasets"} & check_metadata(text).keys()
-    assert "fine-tuned from `my gpt2`" in text
+    for words in ("co/datasets/anna/moods)", "co/openai-community/gpt2)", "2,000 of these texts"):
+        assert words in text
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    text = card(FACTS)
-    assert "## Data" not in text
-    assert "## Results" not in text
-    assert "![" not in text
-    assert "held-out text |" not in text
-    assert "None" not in text
+    text = card(replace(FACTS, base_model="my gpt2"))
+    unknown = {"language", "license", "base_model", "model-index", "datasets"}
+    assert not unknown & check_metadata(text).keys()
+    assert "fine-tuned from `my gpt2`" in text
+    for words in ("## Data", "## Results", "![", "| validation text |", "None", "synthetic"):
+        assert words not in text
 
 
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"builtin_data": True, "report": ("x",)}, "not on sentences that people wrote"),
+        ({"builtin_data": True}, "on names and keywords, not on sentences that people wrote"),
+        ({"builtin_data": True, "has_synthetic_texts": True}, "synthetic texts of these, not on"),
+        ({"source": "a.csv", "has_synthetic_texts": True}, "Trained on `a.csv`, and on synthetic"),
+        ({"builtin_data": True, "languages": ("de", "es")}, "Unicode's CLDR (de, es)."),
+        ({"builtin_data": True, "languages": ("de", "es")}, "language:\n- de\n- es\n"),
+        ({"languages": ("de", "EU"), "has_synthetic_texts": True}, "language:\n- de\n- en\n"),
+        ({"validation_texts": 9}, "No validation text was trained on"),
+        ({"validation_texts": 9, "validation_source": "v.csv"}, "Validated on `v.csv`; the lines"),
         (
             {
                 "metrics": {"hit_at_1": 0.2},
@@ -313,13 +282,22 @@ def test_what_is_not_known_is_left_out() -> None:
             },
             "than what takes no training: y.",
         ),
-        ({"first_step": 1200}, "from step 1,200 on, where it was resumed"),
-        ({"base_model": "gpt2"}, "GPT-2's are English too"),
+        ({"first_step": 1200, "seconds": 4000}, "1:06:40 (h:mm:ss) from step 1,200 on, where it"),
     ],
 )
 def test_words_that_depend_on_the_run(facts: dict[str, Any], words: str) -> None:
-    assert words in card(replace(FACTS, **facts))
-    assert words not in card(FACTS)
+    general = replace(FACTS, report=("9 rows read",))
+    text = card(replace(general, **facts))
+    assert words in text
+    assert words not in card(general)
+    assert ("No validation text" in text) == (facts.keys() == {"validation_texts"})
+
+
+def test_the_template_names_no_fact_that_does_not_exist() -> None:
+    template = Path(inspect.getfile(card)).with_name("card.md.jinja").read_text(encoding="utf-8")
+    named = set(re.findall(r"facts\.(\w+)", template))
+    assert named
+    assert named <= {field.name for field in fields(RunFacts)}, "Jinja shows nothing for these"
 
 
 def test_texts_cannot_break_the_card() -> None:
@@ -330,44 +308,54 @@ def test_texts_cannot_break_the_card() -> None:
     assert row.endswith("… | 🍕 | 🍕 |")
 
 
-def test_what_the_reader_s_own_program_must_do_is_said() -> None:
-    text = card(FACTS)
-    assert "`suppress_tokens` in `generation_config.json`" in text
-    assert "truncation=True" in text
-
-
 def test_a_schedule_is_named_by_its_class_where_its_warm_up_is_not_known() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
     schedule = SimpleNamespace(scheduler=LambdaLR(optimizer, lambda _: 1.0))
     trainer: Any = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[schedule])
-    assert conditions._optimization(trainer)["learning rate schedule"] == "LambdaLR"
+    assert collect.optimization(trainer)["learning rate schedule"] == "LambdaLR"
 
 
-def test_durations() -> None:
-    assert [in_words(s) for s in (4.21, 545, 12000)] == ["4.2 s", "9 min 5 s", "3 h 20 min"]
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("https://me:pw@x.org/a/b.csv?token=1", "https://x.org/a/b.csv"),
+        ("/home/me/emoji_df.csv", "emoji_df.csv"),
+        ("hf://datasets/u/d/x.csv", "hf://datasets/u/d/x.csv"),
+    ],
+)
+def test_addresses_lose_what_may_be_secret(path: str, shown: str) -> None:
+    assert collect.public_name(path) == shown
 
 
-def test_addresses_lose_what_may_be_secret() -> None:
-    assert collect.public_name("https://me:pw@x.org/a/b.csv?token=1") == "https://x.org/a/b.csv"
-    assert collect.public_name("/home/me/emoji_df.csv") == "emoji_df.csv"
-    assert collect.public_name("hf://datasets/u/d/x.csv") == "hf://datasets/u/d/x.csv"
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({}, {"builtin_data": True, "languages": ("en",), "has_synthetic_texts": False}),
+        ({"languages": "de"}, {"languages": ("de",), "source": None, "validation_source": None}),
+        ({"path": "/x/a.csv", "made_up_texts": 9}, {"languages": (), "has_synthetic_texts": True}),
+        ({"path": "/x/a.csv"}, {"builtin_data": False, "source": "a.csv", "dataset": None}),
+        (
+            {"path": "hf://datasets/u/d/x.csv", "val_path": "/y/v.csv"},
+            {"validation_source": "v.csv"},
+        ),
+        ({"path": "hf://datasets/u/d/x.csv"}, {"dataset": "u/d"}),
+    ],
+)
+def test_only_what_is_known_of_the_texts_is_stated(
+    options: dict[str, Any], known: dict[str, Any]
+) -> None:
+    data: Any = SimpleNamespace(recipe=EmojiDataModule(**options).recipe, report=[])
+    found = collect.data_facts(data)
+    assert found | known == found
 
 
 def test_the_base_model_s_licence_is_its_card_s(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
-    assert collect._origin(str(base))["license"] is None
+    assert collect.origin(str(base)) == {"base_model": "base", "license": None}
     (base / "README.md").write_text("---\nlicense: mit\n---\n# x\n", encoding="utf-8")
-    assert collect._origin(str(base)) == {
-        "base_model": "base",
-        "base_is_on_hub": False,
-        "license": "mit",
-    }
-    assert collect._origin("gpt2") == {
-        "base_model": "gpt2",
-        "base_is_on_hub": True,
-        "license": None,  # offline
-    }
+    assert collect.origin(str(base)) == {"base_model": "base", "license": "mit"}
+    assert collect.origin("gpt2") == {"base_model": "gpt2", "base_is_on_hub": True}
 
 
 @NO_VALIDATION
@@ -376,15 +364,8 @@ def test_a_plain_trainer_without_our_data_module(
 ) -> None:
     export = ExportBest(tmp_path / "pizza" / "model")
     export.repo_id = "anna/pizza"  # type: ignore[attr-defined] # as a callback that pushes has
-    trainer = Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[export],
-    )
     model = EmojiGPT2(str(tiny_gpt2))
+    trainer = quiet_trainer(tmp_path, max_steps=1, enable_checkpointing=True, callbacks=[export])
     trainer.fit(model, data.train_dataloader())
     text = (tmp_path / "pizza" / "model" / "README.md").read_text(encoding="utf-8")
     found = check_metadata(text)
