@@ -15,7 +15,7 @@ import numpy as np
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batch import SoftTargets
-from emoji_gpt2.data.examples import Example, Report
+from emoji_gpt2.data.examples import Example, Report, example_hash
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, eos_id, token_id, token_ids
@@ -69,13 +69,12 @@ class RowEncoder:
                 self._cut(text, emoji, report)
         middle, end = token_id(self.tokenizer, EMOJI_TOKEN), eos_id(self.tokenizer)
         rows = [[*text, middle, *emoji, end] for text, emoji in zip(texts, answers, strict=True)]
-        wholes = ("\0".join((example.text, *example.emoji)) for example in examples)
         return EncodedRows(
             np.fromiter(chain.from_iterable(rows), self.dtype),
             np.fromiter(map(len, rows), np.uint16),
             np.array([len(text) + 1 for text in texts], np.uint16),
             np.array([text_hash(example.text) for example in examples], np.uint64),
-            np.fromiter(map(text_hash, wholes), np.uint64),
+            np.fromiter(map(example_hash, examples), np.uint64),
             np.fromiter(chain.from_iterable(answers), self.dtype),
             self._soft_targets(examples),
         )

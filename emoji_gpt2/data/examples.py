@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from emoji_gpt2.emoji.descriptions import keyword_split
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.cells import is_broken
@@ -107,7 +107,12 @@ class Report:
 
 
 def read_examples(
-    chunk: Chunk, table: EmojiTable, skin_tones: SkinTones, report: Report, unit: str = "line"
+    chunk: Chunk,
+    table: EmojiTable,
+    skin_tones: SkinTones,
+    report: Report,
+    unit: str = "line",
+    held: list[Example] | None = None,
 ) -> list[Example]:
     """Return the usable examples of a chunk and count what was read and dropped in ``report``.
 
@@ -117,6 +122,8 @@ def read_examples(
         skin_tones: "drop" makes 👍 of 👍🏽.
         report: What is counted.
         unit: What the numbers of unread records count.
+        held: Gets the examples whose emoji lost a tone that their text may name after a colon, in
+            any language: ``settle_tones`` decides on them when all others are known.
     """
     examples = []
     report.rows_read += len(chunk.texts) + len(chunk.unread)
@@ -126,9 +133,8 @@ def read_examples(
     for number, reason in chunk.unread:
         report.drop(reason, f"{unit} {number:,}")
     for text, cell in zip(chunk.texts, chunk.emoji, strict=True):
-        emoji = table.split(cell)
-        if skin_tones == "drop":
-            emoji = [table.base(e) for e in emoji]
+        given = table.split(cell)
+        emoji = [table.base(e) for e in given] if skin_tones == "drop" else given
         example = Example(normalize_text(text), tuple(emoji))
         if dropped := _reason_to_drop(example, text, cell, skin_tones):
             report.drop(dropped, f"{cell:.30}" if cell and "emoji" in dropped else "")
@@ -139,8 +145,35 @@ def read_examples(
             report.noted["text that holds its own emoji"] += 1
         if "\n" in text.strip():
             report.noted["text of several lines"] += 1
-        examples.append(example)
+        if held is not None and emoji != given and ":" in example.text:
+            held.append(example)
+        else:
+            examples.append(example)
     return examples
+
+
+def settle_tones(held: list[Example], known: Container[int], report: Report) -> list[Example]:
+    """Return those examples whose text is not that of a known one with a tone's name after it.
+
+    Args:
+        held: Examples whose emoji lost a tone.
+        known: ``example_hash`` of the others.
+        report: Counts what is dropped.
+    """
+    kept = []
+    for example in held:
+        without = example._replace(text=example.text.partition(":")[0].strip())
+        if example_hash(without) in known:
+            report.drop("text names a skin tone")
+        else:
+            report.noted["emoji without the tone that it had, the text unchanged"] += 1
+            kept.append(example)
+    return kept
+
+
+def example_hash(example: Example) -> int:
+    """Return 64 bits that stand for a text with its emoji."""
+    return text_hash("\0".join((example.text, *example.emoji)))
 
 
 def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:

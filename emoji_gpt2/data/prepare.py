@@ -30,6 +30,7 @@ from emoji_gpt2.data.examples import (
     keyword_examples,
     name_examples,
     read_examples,
+    settle_tones,
 )
 from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, RowCollector
 from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
@@ -182,11 +183,17 @@ class Preparation:
     def _add_source(self, role: int, source: Source) -> None:
         report = self.reports[role] = Report(NAME_OF.format(role))
         table, title = EmojiTable.builtin(), f"preparing {source.name}"
+        held: list[Example] = []
         with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
             for chunk in source.chunks(CHUNK):
-                examples = read_examples(chunk, table, self.recipe.skin_tones, report, source.unit)
+                examples = read_examples(
+                    chunk, table, self.recipe.skin_tones, report, source.unit, held
+                )
                 self._add(role, examples, report)
                 bar.update(len(chunk.texts))
+        if held:
+            known = set(self.rows.hashes_of(role).tolist())
+            self._add(role, settle_tones(held, known, report), report)
         with blaming(ARGUMENTS[role], PATH):
             replace(report, source=source.name).check()
         if not self.rows.count(role):

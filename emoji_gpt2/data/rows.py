@@ -46,12 +46,17 @@ class RowCollector:
     def column(self, name: str) -> Array:
         """Return one value of each row: "role", "lengths" or another field of ``EncodedRows``."""
         parts = self._parts[name]
-        parts[:] = [np.concatenate(parts)]
+        parts[:] = [np.concatenate(parts)] if parts else [np.empty(0, np.uint64)]
         return parts[0]
 
     def count(self, role: int) -> int:
         """Return how many rows have ``role``."""
         return int((self.column("role") == role).sum())
+
+    def hashes_of(self, role: int) -> Array:
+        """Return ``example_hash`` of each row that has ``role``."""
+        hashes: Array = self.column("example_hashes")[self.column("role") == role]
+        return hashes
 
     def index(self, *roles: int) -> TextIndex:
         """Return the rows of these roles grouped by text, repeated examples left out."""

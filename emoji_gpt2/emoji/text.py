@@ -22,10 +22,10 @@ _CONTROLS = "".join(
     c for c in map(chr, range(0xA0)) if unicodedata.category(c) == "Cc" and not c.isspace()
 )  # there are no others
 _WITH_SELECTOR = "".join(
-    {char for one in EmojiTable.builtin() for char, after in pairwise(one) if after == "\ufe0f"}
+    sorted({char for one in EmojiTable.builtin() for char, n in pairwise(one) if n == "\ufe0f"})
 )
 _TEXT = "0123456789#*©®™‼⁉ℹⓂ🈂🈷㊗㊙"  # what is text without U+FE0F, the last ones by NFKC
-_SELECTED = "".join(set(_WITH_SELECTOR) - set(_TEXT))
+_SELECTED = "".join(sorted(set(_WITH_SELECTOR) - set(_TEXT)))
 _INVISIBLE = "\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
 _FOLDED = {
     "\u2018\u2019\u201a\u201b\u2032": "'",

@@ -680,6 +680,37 @@ def test_no_row_with_an_emoji_is_refused_with_the_reasons(tmp_path: Path, argume
     assert "whose column 'emoji' has no emoji, such as 'pizza', wanted emoji; map labels" in line
 
 
+def test_tones_are_dropped_in_any_language(tmp_path: Path) -> None:
+    rows = [
+        ("mão a acenar: tipo de pele 4", "👋🏽"),
+        ("mão a acenar", "👋"),
+        ("boa sorte: vamos", "👍🏽"),
+        ("obrigado", "🙏🏽"),
+    ]
+    path = write(tmp_path / "pt.csv", rows)
+    data = ready(tmp_path, path, skin_tones="drop", val_fraction=0, test_fraction=0)
+    assert data.report[0] == (
+        "pt.csv: 4 rows read, 3 emoji kept in 3 examples, 0 variants merged; dropped: "
+        "1 text names a skin tone; 1 with emoji without the tone that it had, the text unchanged"
+    )
+    kept = ready(tmp_path, path, val_fraction=0, test_fraction=0)
+    assert kept.report[0].startswith("pt.csv: 4 rows read, 4 emoji kept in 4 examples")
+
+
+def test_the_name_that_is_shown_is_that_of_the_file_given(tmp_path: Path) -> None:
+    first = ready(tmp_path, write(tmp_path / "private.csv", spare()))
+    second = ready(tmp_path, write(tmp_path / "public.csv", spare()))
+    assert first.store.folder == second.store.folder
+    assert "private" not in "\n".join(second.report)
+    assert second.report[0].startswith("public.csv: ")
+
+
+def test_secrets_of_an_address_are_not_kept(tmp_path: Path) -> None:
+    data = EmojiDataModule("https://me:hunter2@host/a.csv?key=hunter2&raw=1", val_path=["a?b"])
+    assert data.hparams["path"] == "https://host/a.csv?key=***&raw=1"
+    assert data.hparams["val_path"] == ["a?b"]
+
+
 def test_a_row_is_cut_to_max_length_and_counted(tmp_path: Path) -> None:
     rows = [("word " * 100, "🍕"), ("many", "🍔" * 500), ("both " * 100, "🌮" * 500), ("a b", "🍕")]
     data = ready(
