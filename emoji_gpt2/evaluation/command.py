@@ -40,7 +40,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
     add("--resamples", type=int, default=1_000, help="of the bootstrap (default: 1000)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    add("--output_dir", help="folder for evaluation.json, .md and .png")
+    add("--output_dir", help="folder for evaluation.json and .md")
     add("--device", help="cpu, cuda, ... (default: the first GPU, or the CPU)")
     return parser.parse_args(words)
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate, print and save."""
     given = dict(vars(options))
     output_dir = given.pop("output_dir")
-    folder = local_path("--output_dir", output_dir) if output_dir else None
+    folder = local_path("output_dir", output_dir) if output_dir else None
     if folder:
         output_files(folder)  # before anything is computed in vain
     evaluation = evaluate(given.pop("model"), given.pop("data"), **given)

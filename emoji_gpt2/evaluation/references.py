@@ -3,17 +3,16 @@
     references = merged([Example("birthday", ("🎂", "🎉")), Example("birthday", ("🥳",))])
     references.texts, references.answers        # ["birthday"], [[("🎂", "🎉"), ("🥳",)]]
 
-Rows of the same normalised text are one text with several answers. Evaluating needs no training
-rows, so nothing here knows of stores or splits.
+Rows of the same normalised text are one text with several answers.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoji_gpt2.data.examples import Example, Report, name_examples, read_examples
-from emoji_gpt2.data.sources import Chunk, open_source
+from emoji_gpt2.data.sources import Source, open_source
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming
 
@@ -44,13 +43,9 @@ class References:
         """How many rows are used."""
         return sum(map(len, self.answers))
 
-    def single_label(self) -> bool:
-        """Return whether every text has one right emoji, as in classification."""
-        return not self.with_several()
-
     def with_several(self) -> int:
-        """Return how many texts have several right emoji."""
-        return sum(len(set(emoji_of(answers))) > 1 for answers in self.answers)
+        """Return how many rows have several different emoji; without any, it is classification."""
+        return sum(len(set(answer)) > 1 for answers in self.answers for answer in answers)
 
     def longest(self) -> int:
         """Return how many emoji the longest answer has."""
@@ -62,7 +57,7 @@ class References:
 
     def texts_of(self) -> Counter[str]:
         """Return in how many texts each emoji is right."""
-        return Counter(e for answers in self.answers for e in set(emoji_of(answers)))
+        return Counter(e for answers in self.answers for e in {e for a in answers for e in a})
 
     def summary(self) -> str:
         """Return one line: rows read, texts, and the rows dropped by reason."""
@@ -77,11 +72,6 @@ class References:
         return line + (f"; {', '.join(noted)}" if noted else "")
 
 
-def emoji_of(answers: Iterable[Answer]) -> list[str]:
-    """Return the emoji of all of a text's answers, one after another."""
-    return [emoji for answer in answers for emoji in answer]
-
-
 def merged(
     examples: Iterable[Example],
     report: Report | None = None,
@@ -92,22 +82,18 @@ def merged(
     Args:
         examples: Texts, normalised, and their emoji.
         report: Counts the rows read and dropped.
-        candidates: What may be answered: other emoji are taken out of the answers, and rows
+        candidates: The emoji that may be answered: others are removed from the answers, and rows
             without any of them are dropped.
     """
-    references = References(report=report or Report("pairs"))
-    place: dict[str, int] = {}
+    report = report or Report("pairs")
+    answers_of: dict[str, list[Answer]] = {}
     for text, emoji, _ in examples:
         answer = tuple(e for e in emoji if candidates is None or e in candidates)
-        if not answer:
-            references.report.dropped["no emoji among the candidates"] += 1
-            continue
-        if text not in place:
-            place[text] = len(references.texts)
-            references.texts.append(text)
-            references.answers.append([])
-        references.answers[place[text]].append(answer)
-    return references
+        if answer:
+            answers_of.setdefault(text, []).append(answer)
+        else:
+            report.dropped["no emoji among the candidates"] += 1
+    return References(list(answers_of), list(answers_of.values()), report)
 
 
 def read_references(
@@ -135,16 +121,16 @@ def read_references(
         UserError: it cannot be read, or no row can be used.
     """
     table = EmojiTable.builtin()
-    columns = text_column, emoji_column
     name = "built-in names" if rows == NAMES else rows if isinstance(rows, str | Path) else "pairs"
     report = Report(str(name))
     if rows == NAMES:
         examples: Iterable[Example] = name_examples(table, "drop", report)
     else:
         with blaming(argument, "data.path"):
+            source = _source(rows, cache_dir, text_column, emoji_column, encoding)
             examples = [
                 example
-                for chunk in _chunks(rows, cache_dir, *columns, encoding)
+                for chunk in source.chunks()
                 for example in read_examples(chunk, table, "keep", report)
             ]
     references = merged(examples, report, candidates)
@@ -155,17 +141,21 @@ def read_references(
     return references
 
 
-def _chunks(
-    rows: Rows, cache_dir: Path, text_column: str | None, emoji_column: str | None, encoding: str
-) -> Iterator[Chunk]:
+def _source(
+    rows: str | Path | Sequence[tuple[str, str]],
+    cache_dir: Path,
+    text_column: str | None,
+    emoji_column: str | None,
+    encoding: str,
+) -> Source:
     if isinstance(rows, str | Path):
-        yield from open_source(
+        return open_source(
             rows,
             text_column=text_column,
             emoji_column=emoji_column,
             encoding=encoding,
             cache_dir=cache_dir,
-        ).chunks()
-    else:
-        texts, cells = [text for text, _ in rows], [cell for _, cell in rows]
-        yield Chunk(list(range(1, len(rows) + 1)), texts, cells, None)
+        )
+    import pandas as pd  # noqa: PLC0415 (slow, and needed for pairs only)
+
+    return open_source(pd.DataFrame(rows, columns=["text", "emoji"]), cache_dir=cache_dir)

@@ -23,13 +23,13 @@ from emoji_gpt2.data.examples import Example
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.evaluation.command import main
+from emoji_gpt2.evaluation.measure import Side
 from emoji_gpt2.evaluation.rankers import SemanticRanker
 from emoji_gpt2.evaluation.references import merged, read_references
 from emoji_gpt2.evaluation.report import Evaluation
 from emoji_gpt2.evaluation.scores import (
     MacroF1,
     Mean,
-    View,
     answer_ranks,
     bootstrap,
     calibration_error,
@@ -102,14 +102,13 @@ def test_the_scores_are_those_of_a_plain_loop(
     for name, value in sums.items():
         assert found[name] == pytest.approx(value), name
     assert found["nats_per_emoji"] == pytest.approx(nats / counted, rel=1e-4)
-    assert found["invalid"] == 0 if tones else "invalid" not in found
-    assert "macro_f1" not in found, "texts have several right emoji"
+    assert "macro_f1" not in found, "rows have several emoji"
 
 
 def test_what_is_said_of_the_rows(evaluation: Evaluation) -> None:
     assert evaluation.texts == 5
     assert "6 rows read, 5 distinct texts with 6 answers" in evaluation.notes[0]
-    assert "of 5 texts have several" in evaluation.notes[1]
+    assert "4 of 6 rows have several" in evaluation.notes[1]
     assert "macro_f1" not in evaluation.metrics
     assert "for want of --train_data" in evaluation.systems["most frequent"].note
     assert evaluation.groups["Food & Drink"]["texts"] == 2
@@ -130,6 +129,26 @@ def test_candidates_renormalise_and_give_class_scores(generator: EmojiGenerator)
     assert found.metrics["accuracy"] == pytest.approx(right / 3)
     assert found.metrics["hit_at_5"] == 1
     assert found.max_emoji is None
+
+
+def test_a_text_with_two_labels_leaves_accuracy_and_macro_f1_over_rows(
+    generator: EmojiGenerator,
+) -> None:
+    texts = ["pizza", "Pizza", "red heart", "grinning face", "a smile", "pizza", "love"]
+    labels = ["🍕", "😀", "❤️", "😀", "😀", "🍕", "❤️"]
+    rows = list(zip(texts, labels, strict=True))
+    found = evaluate(generator, rows, candidates="😀🍕❤", resamples=20)
+    assert (found.texts, found.rows, found.single_label) == (5, 7, True)
+    assert "Accuracy and macro-F1 are over 7 rows, one emoji each" in found.notes
+    guessed = []
+    for text in texts:
+        share = dict(generator.rank([text.lower()], len(EMOJI))[0])
+        guessed.append(max("😀", "🍕", "❤️", key=share.__getitem__))
+    hits = sum(map(str.__eq__, labels, guessed))
+    assert found.metrics["accuracy"] == pytest.approx(hits / 7)
+    number = ["😀", "🍕", "❤️"].index
+    wanted = macro_f1([*map(number, labels)], [*map(number, guessed)])
+    assert found.metrics["macro_f1"] == pytest.approx(wanted)
 
 
 def test_training_data_says_what_is_frequent_and_what_was_seen(generator: EmojiGenerator) -> None:
@@ -172,7 +191,7 @@ def test_semantic_search(monkeypatch: pytest.MonkeyPatch) -> None:
             vectors = Embedder("").encode([TABLE.name(emoji), *TABLE.keywords(emoji)])
             mean, own = vectors.mean(0), Embedder("").encode([text])[0]
             assert scores_V[EMOJI.index(emoji)] == pytest.approx(mean @ own / math.hypot(*mean))
-    with pytest.raises(UserError, match=r"--semantic_model: got 'broken'.*no such model"):
+    with pytest.raises(UserError, match=r"semantic_model: got 'broken'.*no such model"):
         SemanticRanker(TABLE, "broken")
     monkeypatch.setattr("emoji_gpt2.evaluation.rankers.find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install sentence-transformers"):
@@ -198,23 +217,34 @@ def test_ties_count_against_a_ranking(scores: list[float], data: st.DataObject) 
     assert first_guess(np.array([scores])).tolist() == [top[0] if len(top) == 1 else -1]
 
 
-LABELS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 5)), min_size=1, max_size=30)
+LABELS = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=30, unique=True
+)
 
 
-@given(pairs=LABELS)
-def test_macro_f1_is_the_mean_over_the_labels_f1(pairs: list[tuple[int, int]]) -> None:
+def macro_f1(right: list[int], guessed: list[int]) -> float:
+    """scikit-learn's f1_score with labels=unique(right) and average="macro", by hand."""
     f1 = []
-    for label in {right for right, _ in pairs}:
-        hits = sum(right == guess == label for right, guess in pairs)
-        n_right = sum(right == label for right, _ in pairs)
-        n_guessed = sum(guess == label for _, guess in pairs)
-        precision = hits / n_guessed if n_guessed else 0.0
-        recall = hits / n_right
-        f1.append(2 * precision * recall / (precision + recall) if hits else 0.0)
-    one = MacroF1(*map(np.array, zip(*pairs, strict=True)))
-    assert one.resampled(np.ones((1, len(pairs))))[0] == pytest.approx(sum(f1) / len(f1))
-    doubled = MacroF1(*map(np.array, zip(*pairs, *pairs, strict=True)))
-    assert doubled.resampled(np.ones((1, 2 * len(pairs))))[0] == pytest.approx(sum(f1) / len(f1))
+    for label in set(right):
+        hits = sum(r == g == label for r, g in zip(right, guessed, strict=True))
+        f1.append(2 * hits / (right.count(label) + guessed.count(label)))
+    return sum(f1) / len(f1)
+
+
+@given(pairs=LABELS, data=st.data())
+def test_macro_f1_is_the_mean_over_the_labels_of_the_rows(
+    pairs: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    text_P, label_P = map(np.array, zip(*sorted(pairs), strict=True))
+    rows_P = np.array([data.draw(st.integers(1, 3)) for _ in pairs])
+    predicted_T = np.array([data.draw(st.integers(-1, 5)) for _ in range(7)])
+    times_T = np.array([data.draw(st.integers(1, 2)) for _ in range(7)])
+    one = MacroF1(text_P, label_P, rows_P, predicted_T)
+    repeats = rows_P * times_T[text_P]
+    wanted = macro_f1(
+        np.repeat(label_P, repeats).tolist(), np.repeat(predicted_T[text_P], repeats).tolist()
+    )
+    assert one.resampled(times_T[None].astype(float)) == pytest.approx([wanted])
 
 
 @given(
@@ -239,8 +269,8 @@ def test_calibration_error_is_the_weighted_gap(
     ("answer", "references", "wanted"),
     [
         ("🍕😋", ["🍕", "😋🍕"], (1, 1, 1)),
-        ("🍕🍕😋", ["🍕"], (1 / 2, 1, 2 / 3)),
-        ("🍕", ["😋🍕❤", "🐈"], (1, 1 / 3, 1 / 2)),
+        ("🍕🍕😋", ["🍕"], (2 / 3, 1 / 2, 1)),
+        ("🍕", ["😋🍕❤", "🐈"], (1 / 2, 1, 1 / 3)),
         ("", ["🍕"], (0, 0, 0)),
         ("🐈", ["🍕"], (0, 0, 0)),
     ],
@@ -273,14 +303,16 @@ def test_every_row_is_an_answer_of_its_text_or_counted_as_dropped(
     assert references.report.dropped.total() == len(rows) - len(kept)
 
 
-def test_a_view_adds_probabilities_and_takes_the_best_score() -> None:
-    view = View(np.array([0, 2, 3]), np.array([1, 0, 1]))
+def test_a_side_adds_probabilities_and_takes_the_best_score() -> None:
+    table = EmojiTable(TABLE[e] for e in ("👋🏽", "😀", "🍕", "👋"))
+    side = Side(merged([Example("wave", ("👋",))]), table, ["👋🏽", "🍕", "👋"], tones=False)
+    assert side.emoji == ["👋", "🍕"]
     logs = np.log([[0.1, 0.4, 0.2, 0.3]])
     np.testing.assert_allclose(
-        np.exp(view.scores(logs, log_probabilities=True)), [[0.2 / 0.6, 0.4 / 0.6]]
+        np.exp(side.scores(logs, log_probabilities=True)), [[0.4 / 0.6, 0.2 / 0.6]]
     )
     scores = np.array([[5.0, 9.0, 1.0, 7.0]])
-    np.testing.assert_array_equal(view.scores(scores, log_probabilities=False), [[1.0, 7.0]])
+    np.testing.assert_array_equal(side.scores(scores, log_probabilities=False), [[7.0, 1.0]])
 
 
 def test_the_interval_is_that_of_the_normal_distribution_for_many_texts() -> None:
@@ -340,7 +372,7 @@ def test_mistakes_are_one_line(
     candidates = ("--candidates", "🍕 or 😀")
     assert "not 'or'" in refused(capsys, *model, "--data", small_csv, *candidates)
     line = refused(capsys, *model, "--data", small_csv, "--candidates", "🍕😀", "--max_emoji", "2")
-    assert "--max_emoji: got it with --candidates" in line
+    assert "--max_emoji: got 2, wanted no --candidates beside it" in line
     assert "--seed: got -1" in refused(capsys, *model, "--data", small_csv, "--seed", "-1")
     line = refused(capsys, *model, "--data", small_csv, "--output_dir", small_csv / "below")
     assert "--output_dir: got" in line
@@ -354,7 +386,7 @@ def test_the_built_in_names(generator: EmojiGenerator, tmp_path: Path) -> None:
     assert "The lexical matchers know these names, and so the answers" in found.notes
     references = read_references("names", tmp_path)
     assert len(references.texts) == sum(not TABLE.tones(emoji) for emoji in TABLE)
-    assert references.single_label()
+    assert not references.with_several()
     with pytest.raises(UserError, match="data: got no usable row"):
         read_references([("a", "b")], tmp_path)
 
