@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     if folder:
         output_files(folder)  # before anything is computed in vain
     evaluation = evaluate(given.pop("model"), given.pop("data"), **given)
-    print(evaluation.to_text())
+    print(evaluation.to_markdown())
     if folder:
         files = evaluation.save(folder)
         print(f"Written: {', '.join(map(str, files))}")

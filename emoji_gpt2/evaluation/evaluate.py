@@ -19,14 +19,13 @@ from emoji_gpt2.evaluation.measure import (
     Measured,
     Task,
     answer_statistics,
-    group_hits,
     measure,
     statistics,
 )
 from emoji_gpt2.evaluation.rankers import ConstantRanker, ModelRanker, Ranker, SemanticRanker
 from emoji_gpt2.evaluation.references import NAMES, References, Rows, read_references
 from emoji_gpt2.evaluation.report import Evaluation, System
-from emoji_gpt2.evaluation.scores import Estimate, bootstrap, calibration_error, reliability
+from emoji_gpt2.evaluation.scores import Estimate, bootstrap, calibration_error
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.generator import EmojiGenerator
 
@@ -166,8 +165,6 @@ def _evaluation(
         candidates=task.candidates,
         max_emoji=max_emoji,
         systems=systems,
-        groups=group_hits(ranked.exact, task),
-        calibration=reliability(ranked.exact.confidence_T, ranked.exact.rank_T == 1),
         notes=notes,
         resamples=resamples,
         seed=seed,
@@ -188,8 +185,8 @@ def _system(
             scores |= answer_statistics(found.best, side)
         sides.append(estimate(scores))
         if found.log_probabilities:
-            bins = reliability(one.confidence_T, one.rank_T == 1)
-            sides[-1]["ece"] = Estimate(calibration_error(bins))
+            error = calibration_error(one.confidence_T, one.rank_T == 1)
+            sides[-1]["ece"] = Estimate(error)
     return System(note, *sides)
 
 

@@ -25,7 +25,6 @@ from emoji_gpt2.evaluation.scores import (
     Mean,
     Statistic,
     answer_ranks,
-    first_guess,
     set_scores,
 )
 
@@ -116,14 +115,12 @@ class Found(NamedTuple):
 
     Attributes:
         rank_T: The rank of the best right emoji, from 1.
-        own_rank_P: The rank of each right emoji.
         guess_T: The number of the emoji ranked first, -1 where several are.
         confidence_T: Its probability.
         nats_P: Minus the log-probability of each right emoji.
     """
 
     rank_T: Array
-    own_rank_P: Array
     guess_T: Array
     confidence_T: Array
     nats_P: Array
@@ -180,7 +177,7 @@ def _of_batch(scores_BV: Array, side: Side, first: int, *, likely: bool) -> Foun
     confidence_B, nats_P = np.full(size, np.nan), np.full(len(row_P), np.nan)
     if likely:
         confidence_B, nats_P = np.exp(scores_BV.max(1)), -scores_BV[row_P, right_P]
-    return Found(*ranks, first_guess(scores_BV), confidence_B, nats_P)
+    return Found(*ranks, confidence_B, nats_P)
 
 
 def _top(scores_BV: Array, emoji: Sequence[str], length: int, above: float) -> Iterator[Answer]:
@@ -232,22 +229,3 @@ def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statis
         "set_f1": Mean(f1),
         "exact_match": Mean(np.array([answer in wanted for answer, wanted in pairs])),
     }
-
-
-def group_hits(found: Found, task: Task) -> dict[str, dict[str, float]]:
-    """Return, per group of emoji, its texts and how many had an emoji of it among the best.
-
-    A text is of each group that one of its right emoji is of; it is a hit of the group at k when
-    one of the group's right emoji is ranked k-th or better.
-    """
-    side = task.exact
-    group_P = np.array([task.table.group(side.emoji[n]) for n in side.right_P])
-    groups: dict[str, dict[str, float]] = {}
-    for group in dict.fromkeys(map(task.table.group, side.emoji)):
-        own = group_P == group
-        if texts := len(np.unique(side.text_P[own])):
-            groups[group] = {"texts": texts}
-            for k in HITS_AT:
-                hits = len(np.unique(side.text_P[own & (found.own_rank_P <= k)]))
-                groups[group][f"hit_at_{k}"] = hits / texts
-    return groups

@@ -1,6 +1,6 @@
-"""The result of an evaluation, and how it is shown: a table on screen, Markdown, JSON.
+"""The result of an evaluation, and how it is shown: Markdown and JSON.
 
-evaluation.to_text()            # for a terminal
+print(evaluation.to_markdown())
 evaluation.save(Path("results"))    # evaluation.json and evaluation.md
 """
 
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.evaluation.scores import Bin, Estimate
+from emoji_gpt2.evaluation.scores import Estimate
 
 LABELS = {
     "hit_at_1": "hit@1",
@@ -28,8 +28,6 @@ LABELS = {
     "exact_match": "exact match",
 }
 FILES = ("evaluation.json", "evaluation.md")
-GROUPS = """A text is of each group that one of its right emoji is of, and a hit of the group when
-one of these is among the best."""
 
 
 @dataclass
@@ -59,8 +57,6 @@ class Evaluation:
         candidates: The emoji that could be answered; None is all.
         max_emoji: Emoji that a generated answer could have; None if none was generated.
         systems: The model and the baselines by name.
-        groups: Of the model, by group of emoji: texts and hits.
-        calibration: Of the model, how often first guesses of a probability are right.
         notes: What was read and dropped.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -73,8 +69,6 @@ class Evaluation:
     candidates: list[str] | None
     max_emoji: int | None
     systems: dict[str, System]
-    groups: dict[str, dict[str, float]]
-    calibration: list[Bin]
     notes: list[str]
     resamples: int
     seed: int
@@ -88,36 +82,21 @@ class Evaluation:
         """Return all of it as JSON; a number with its interval is [value, low, high]."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
-    def to_text(self) -> str:
-        """Return the scores for a terminal, ± half of the 95 % interval."""
-        return "\n".join([*self._about(), "", self._scores(), "", *self._footnotes()])
-
     def to_markdown(self) -> str:
-        """Return the scores, those of each group of emoji, and the calibration."""
-        groups = [
-            [name, f"{one['texts']:,}", *(f"{one[f'hit_at_{k}']:.3f}" for k in (1, 5, 10))]
-            for name, one in self.groups.items()
-        ]
-        bins = [
-            [
-                f"{one.low:.2f} to {one.high:.2f}",
-                f"{one.texts:,}",
-                f"{one.confidence:.3f}",
-                f"{one.hit_rate:.3f}",
-            ]
-            for one in self.calibration
-        ]
-        parts = [
-            f"# Evaluation of {self.model}",
-            "\n".join(f"- {line}" for line in [*self._about(), *self._footnotes()]),
-            self._scores(),
-            "## By group of emoji",
-            GROUPS,
-            markdown_table(["group", "texts", "hit@1", "hit@5", "hit@10"], groups),
-            "## Calibration",
-            markdown_table(["probability of the first guess", "texts", "mean", "right"], bins),
-        ]
-        return "\n\n".join(parts) + "\n"
+        """Return the scores, ± half of the 95 % interval, with what a reader has to know."""
+        among = f"{len(self.candidates)} candidates" if self.candidates else "all emoji"
+        generated = f"; generated answers of up to {self.max_emoji} emoji" if self.max_emoji else ""
+        notes = [f"{self.texts:,} texts, ranked among {among}{generated}", *self.notes]
+        notes += [f"{name}: {system.note}" for name, system in self.systems.items()]
+        if self.resamples:
+            notes.append(
+                "±: half of the 95 % interval, percentile bootstrap over texts, "
+                f"{self.resamples:,} resamples, seed {self.seed}"
+            )
+        lines = [f"- {note}" for note in notes]
+        rows = [*self._rows("exact", ""), *self._rows("untoned", ", tones aside")]
+        table = markdown_table(["score", *self.systems], rows)
+        return "\n".join([f"# Evaluation of {self.model}", "", table, "", *lines, ""])
 
     def save(self, folder: Path) -> list[Path]:
         """Write JSON and Markdown; return the files.
@@ -130,30 +109,13 @@ class Evaluation:
             file.write_text(content, encoding="utf-8")
         return files
 
-    def _scores(self) -> str:
-        rows = []
-        for side, suffix in (("exact", ""), ("untoned", ", tones aside")):
-            found: list[dict[str, Estimate]] = [getattr(one, side) for one in self.systems.values()]
-            rows += [
-                [label + suffix, *(_shown(one.get(name)) for one in found)]
-                for name, label in LABELS.items()
-                if name in found[0]
-            ]
-        return markdown_table(["score", *self.systems], rows)
-
-    def _about(self) -> list[str]:
-        among = f"{len(self.candidates)} candidates" if self.candidates else "all emoji"
-        generated = f"; generated answers of up to {self.max_emoji} emoji" if self.max_emoji else ""
-        return [f"{self.texts:,} texts, ranked among {among}{generated}", *self.notes]
-
-    def _footnotes(self) -> list[str]:
-        lines = [f"{name}: {system.note}" for name, system in self.systems.items()]
-        if self.resamples:
-            lines.append(
-                "±: half of the 95 % interval, percentile bootstrap over texts, "
-                f"{self.resamples:,} resamples, seed {self.seed}"
-            )
-        return lines
+    def _rows(self, side: str, suffix: str) -> list[list[str]]:
+        found: list[dict[str, Estimate]] = [getattr(one, side) for one in self.systems.values()]
+        return [
+            [label + suffix, *(str(one.get(name, "-")) for one in found)]
+            for name, label in LABELS.items()
+            if name in found[0]
+        ]
 
 
 def output_files(folder: Path) -> list[Path]:
@@ -186,10 +148,3 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
-
-
-def _shown(one: Estimate | None) -> str:
-    if one is None:
-        return "-"
-    half = "" if one.low is None or one.high is None else f" ±{(one.high - one.low) / 2:.3f}"
-    return f"{one.value:.3f}{half}"

@@ -24,15 +24,15 @@ _BLOCK = 4_000_000
 
 
 class Ranks(NamedTuple):
-    """Ranks from 1; ties and NaN count against the ranking.
+    """How a ranking did; ties and NaN count against it.
 
     Attributes:
-        best_B: The rank of each text's best-scored right emoji, among all that are not right.
-        own_P: The rank of each right emoji, among all others.
+        best_B: The rank from 1 of each text's best-scored right emoji, among those not right.
+        guess_B: The column of each text's best score; -1 where several columns have it.
     """
 
     best_B: Array
-    own_P: Array
+    guess_B: Array
 
 
 def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
@@ -42,14 +42,8 @@ def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
     best_B = np.maximum.reduceat(own_P, starts_B)
     as_good_B = (~(scores_BV < best_B[:, None])).sum(1)
     right_as_good_B = np.add.reduceat((~(own_P < best_B[row_P])).astype(int), starts_B)
-    own_rank_P = (~(scores_BV[row_P] < own_P[:, None])).sum(1)
-    return Ranks(1 + as_good_B - right_as_good_B, own_rank_P)
-
-
-def first_guess(scores_BV: Array) -> Array:
-    """Return each text's best column, ``[B]``; -1 where several are: ties count as wrong."""
     tied_B = (scores_BV == scores_BV.max(1, keepdims=True)).sum(1) != 1
-    return np.where(tied_B, -1, scores_BV.argmax(1))
+    return Ranks(1 + as_good_B - right_as_good_B, np.where(tied_B, -1, scores_BV.argmax(1)))
 
 
 class SetScores(NamedTuple):
@@ -70,40 +64,16 @@ def set_scores(answer: Collection[str], references: Sequence[Collection[str]]) -
     return best
 
 
-@dataclass(frozen=True)
-class Bin:
-    """The texts whose top probability lies in one interval.
+def calibration_error(confidence_T: Array, hit_T: Array, bins: int = BINS) -> float:
+    """Return the expected calibration error: the gap of confidence and hit rate, a mean over texts.
 
-    Attributes:
-        low: Where the interval begins; a probability of exactly this is in the one below.
-        high: Where it ends.
-        texts: How many texts, at least one.
-        confidence: Their mean top probability.
-        hit_rate: The share of them whose first guess is right.
+    Args:
+        confidence_T: The probability of each first guess.
+        hit_T: Whether it is right.
+        bins: A probability that lies between two of them is in the lower one.
     """
-
-    low: float
-    high: float
-    texts: int
-    confidence: float
-    hit_rate: float
-
-
-def reliability(confidence_T: Array, hit_T: Array, bins: int = BINS) -> list[Bin]:
-    """Return how often first guesses are right by their probability, without empty bins."""
     bin_T = np.clip(np.ceil(confidence_T * bins).astype(int) - 1, 0, bins - 1)
-    found = []
-    for number in np.unique(bin_T).tolist():
-        own = bin_T == number
-        means = float(confidence_T[own].mean()), float(hit_T[own].mean())
-        found.append(Bin(number / bins, (number + 1) / bins, int(own.sum()), *means))
-    return found
-
-
-def calibration_error(table: Sequence[Bin]) -> float:
-    """Return the expected calibration error: the mean gap of confidence and hit rate over texts."""
-    gaps = [abs(one.confidence - one.hit_rate) for one in table]
-    return float(np.average(gaps, weights=[one.texts for one in table]))
+    return float(np.abs(np.bincount(bin_T, confidence_T - hit_T)).sum() / len(bin_T))
 
 
 class Estimate(NamedTuple):
@@ -112,6 +82,11 @@ class Estimate(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
 
 
 @dataclass

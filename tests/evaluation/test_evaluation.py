@@ -33,8 +33,6 @@ from emoji_gpt2.evaluation.scores import (
     answer_ranks,
     bootstrap,
     calibration_error,
-    first_guess,
-    reliability,
     set_scores,
 )
 from tests.cli_runs import UPSTREAM, trained_run  # noqa: F401 -- a fixture
@@ -111,8 +109,6 @@ def test_what_is_said_of_the_rows(evaluation: Evaluation) -> None:
     assert "4 of 6 rows have several" in evaluation.notes[1]
     assert "macro_f1" not in evaluation.metrics
     assert "for want of --train_data" in evaluation.systems["most frequent"].note
-    assert evaluation.groups["Food & Drink"]["texts"] == 2
-    assert sum(b.texts for b in evaluation.calibration) == 5
 
 
 def test_candidates_renormalise_and_give_class_scores(generator: EmojiGenerator) -> None:
@@ -211,10 +207,8 @@ def test_ties_count_against_a_ranking(scores: list[float], data: st.DataObject) 
     assert ranks.best_B.tolist() == [
         1 + sum(s >= best for i, s in enumerate(scores) if i not in right)
     ]
-    for rank, i in zip(ranks.own_P, right, strict=True):
-        assert rank == 1 + sum(s >= scores[i] for j, s in enumerate(scores) if j != i)
     top = [i for i, s in enumerate(scores) if s == max(scores)]
-    assert first_guess(np.array([scores])).tolist() == [top[0] if len(top) == 1 else -1]
+    assert ranks.guess_B.tolist() == [top[0] if len(top) == 1 else -1]
 
 
 LABELS = st.lists(
@@ -255,14 +249,12 @@ def test_calibration_error_is_the_weighted_gap(
     guesses: list[tuple[float, bool]], bins: int
 ) -> None:
     confidence, hit = (np.array(column) for column in zip(*guesses, strict=True))
-    table = reliability(confidence, hit, bins)
-    assert sum(b.texts for b in table) == len(guesses)
     by_bin: dict[int, list[tuple[float, bool]]] = {}
     for p, right in guesses:
         number = next((b for b in range(bins) if p * bins <= b + 1), bins - 1)
         by_bin.setdefault(number, []).append((p, right))
     gap = sum(abs(sum(p for p, _ in g) - sum(right for _, right in g)) for g in by_bin.values())
-    assert calibration_error(table) == pytest.approx(gap / len(guesses))
+    assert calibration_error(confidence, hit, bins) == pytest.approx(gap / len(guesses))
 
 
 @pytest.mark.parametrize(
@@ -347,7 +339,7 @@ def test_the_real_command_line(trained_run: Path, tmp_path: Path) -> None:
     record = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     value, low, high = record["systems"]["lexical, sum"]["exact"]["hit_at_1"]
     assert low <= value == 0.5 <= high, "pizza is its name, and no name has 'smile' alone"
-    assert "| hit@1 |" in (out / "evaluation.md").read_text(encoding="utf-8")
+    assert "\n| hit@1 " in (out / "evaluation.md").read_text(encoding="utf-8")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
