@@ -6,10 +6,9 @@
     statistics(found.exact, task.exact)["hit_at_1"]     # a Mean, for scores.bootstrap
 
 Each score is taken twice: of exact emoji, and of emoji without their skin tones.
-Shapes: T texts, B texts of a batch, V emoji in table order, P pairs of a text and a right emoji.
+Shapes: T texts, B texts of a batch, V emoji in table order, R rows, P emoji of rows.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,14 +40,13 @@ class Side:
         tones: Whether emoji that differ only in skin tones are different.
 
     Attributes:
-        emoji: The emoji that are told apart; a number below is an index into them.
-        answers: Of each text, the emoji of each of its rows.
-        offsets: Where each text's pairs begin and end, ``[T + 1]``.
-        text_P: The number of each pair's text.
-        right_P: The number of its right emoji.
-        times_P: How often the text's answers have that emoji.
-        rows_P: How many of the text's answers have it.
-        single_label: Whether each row has one emoji, as in classification.
+        emoji: The emoji that are different; the arrays below hold indices into this list.
+        answers: Per text, the emoji of each of its rows.
+        text_P: The text of each emoji of each row, ascending.
+        right_P: That emoji.
+        text_R: The text of each row.
+        label_R: The first emoji of each row.
+        single_label: Whether each row has one emoji only, as in classification.
     """
 
     def __init__(
@@ -65,13 +63,9 @@ class Side:
         self._starts = np.searchsorted(group[order], np.arange(len(number)))
 
         self.answers = [[tuple(map(self.plain, a)) for a in given] for given in references.answers]
-        times = [Counter(number[e] for a in given for e in a) for given in self.answers]
-        rows = [Counter(number[e] for a in given for e in set(a)) for given in self.answers]
-        self.offsets = np.cumsum([0, *map(len, times)])
-        self.text_P = np.repeat(np.arange(len(times)), np.diff(self.offsets))
-        self.right_P = np.array([n for own in times for n in sorted(own)])
-        self.times_P = np.array([own[n] for own in times for n in sorted(own)])
-        self.rows_P = np.array([own[n] for own in rows for n in sorted(own)])
+        rows = [(text, a) for text, given in enumerate(self.answers) for a in given]
+        self.text_R, self.label_R = np.array([(text, number[a[0]]) for text, a in rows]).T
+        self.text_P, self.right_P = np.array([(text, number[e]) for text, a in rows for e in a]).T
         self.single_label = not references.with_several()
 
     def plain(self, emoji: str) -> str:
@@ -117,7 +111,7 @@ class Found(NamedTuple):
         rank_T: The rank of the best right emoji, from 1.
         guess_T: The number of the emoji ranked first, -1 where several are.
         confidence_T: Its probability.
-        nats_P: Minus the log-probability of each right emoji.
+        nats_P: Minus the log-probability of each emoji of each row.
     """
 
     rank_T: Array
@@ -169,15 +163,14 @@ def measure(ranker: Ranker, task: Task, answer_length: int = 1) -> Measured:
 
 
 def _of_batch(scores_BV: Array, side: Side, first: int, *, likely: bool) -> Found:
-    """Return what is found of the texts from the ``first``."""
+    """Return the results of the texts from the ``first``."""
     size = len(scores_BV)
-    pairs = slice(side.offsets[first], side.offsets[first + size])
+    pairs = slice(*np.searchsorted(side.text_P, (first, first + size)))
     row_P, right_P = side.text_P[pairs] - first, side.right_P[pairs]
-    ranks = answer_ranks(scores_BV, row_P, right_P)
     confidence_B, nats_P = np.full(size, np.nan), np.full(len(row_P), np.nan)
     if likely:
         confidence_B, nats_P = np.exp(scores_BV.max(1)), -scores_BV[row_P, right_P]
-    return Found(*ranks, confidence_B, nats_P)
+    return Found(*answer_ranks(scores_BV, row_P, right_P), confidence_B, nats_P)
 
 
 def _top(scores_BV: Array, emoji: Sequence[str], length: int, above: float) -> Iterator[Answer]:
@@ -196,20 +189,15 @@ def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic
         side: What is right.
         likely: Whether the ranker gave log-probabilities.
     """
-
-    def per_text(values_P: Array) -> Array:
-        sums_T: Array = np.add.reduceat(values_P, side.offsets[:-1])
-        return sums_T
-
     scores: dict[str, Statistic] = {f"hit_at_{k}": Mean(found.rank_T <= k) for k in HITS_AT}
     scores["mrr"] = Mean(1 / found.rank_T)
     if likely:
-        nats_T = per_text(found.nats_P * side.times_P)
-        scores["nats_per_emoji"] = Mean(nats_T, per_text(side.times_P))
+        nats_T = np.bincount(side.text_P, found.nats_P)
+        scores["nats_per_emoji"] = Mean(nats_T, np.bincount(side.text_P))
     if side.single_label:
-        right_P = found.guess_T[side.text_P] == side.right_P
-        scores["accuracy"] = Mean(per_text(right_P * side.rows_P), per_text(side.rows_P))
-        scores["macro_f1"] = MacroF1(side.text_P, side.right_P, side.rows_P, found.guess_T)
+        hit_R = found.guess_T[side.text_R] == side.label_R
+        scores["accuracy"] = Mean(np.bincount(side.text_R, hit_R), np.bincount(side.text_R))
+        scores["macro_f1"] = MacroF1(side.text_R, side.label_R, found.guess_T)
     return scores
 
 

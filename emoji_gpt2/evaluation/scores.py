@@ -3,8 +3,8 @@
     ranks = answer_ranks(scores_BV, row_P, column_P)
     estimates = bootstrap({"mrr": Mean(1 / ranks.best_B)}, n_texts)     # value and 95 % interval
 
-NumPy only. Shapes: T texts, B texts of a batch, V emoji, P pairs of a text and a right emoji of it,
-ascending by text, R resamples.
+NumPy only. Shapes: T texts, R rows of the table, B texts of a batch, V emoji, P pairs of a text and
+a right emoji of it, C counts of the texts (one per resample).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,13 +37,12 @@ class Ranks(NamedTuple):
 
 def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
     """Return the ranks of the right emoji, of which each text has at least one."""
-    own_P = scores_BV[row_P, column_P]
-    starts_B = np.searchsorted(row_P, np.arange(len(scores_BV)))
-    best_B = np.maximum.reduceat(own_P, starts_B)
-    as_good_B = (~(scores_BV < best_B[:, None])).sum(1)
-    right_as_good_B = np.add.reduceat((~(own_P < best_B[row_P])).astype(int), starts_B)
+    right_BV = np.zeros(scores_BV.shape, dtype=bool)
+    right_BV[row_P, column_P] = True
+    best_right_B1 = np.where(right_BV, scores_BV, -np.inf).max(1, keepdims=True)
+    before_BV = ~(scores_BV < best_right_B1) & ~right_BV
     tied_B = (scores_BV == scores_BV.max(1, keepdims=True)).sum(1) != 1
-    return Ranks(1 + as_good_B - right_as_good_B, np.where(tied_B, -1, scores_BV.argmax(1)))
+    return Ranks(1 + before_BV.sum(1), np.where(tied_B, -1, scores_BV.argmax(1)))
 
 
 class SetScores(NamedTuple):
@@ -96,11 +95,11 @@ class Mean:
     values_T: Array
     weights_T: Array | None = None
 
-    def resampled(self, counts_RT: Array) -> Array:
-        """Return the mean where each text counts so often, ``[R]``."""
-        divisor = counts_RT.sum(1) if self.weights_T is None else counts_RT @ self.weights_T
-        means_R: Array = counts_RT @ self.values_T.astype(np.float64) / divisor
-        return means_R
+    def resampled(self, counts_CT: Array) -> Array:
+        """Return the mean where each text counts so often, ``[C]``."""
+        divisor = counts_CT.sum(1) if self.weights_T is None else counts_CT @ self.weights_T
+        means_C: Array = counts_CT @ self.values_T.astype(np.float64) / divisor
+        return means_C
 
 
 @dataclass
@@ -112,33 +111,25 @@ class MacroF1:
     for every model.
 
     Attributes:
-        text_P: The text of each pair of a text and a label of it.
-        label_P: The label.
-        rows_P: How many rows are this pair.
+        text_R: The text of each row.
+        label_R: The class of each row.
         predicted_T: The class predicted of each text, -1 for none.
     """
 
-    text_P: Array
-    label_P: Array
-    rows_P: Array
+    text_R: Array
+    label_R: Array
     predicted_T: Array
 
-    def resampled(self, counts_RT: Array) -> Array:
-        """Return the macro-F1 where each text counts so often, ``[R]``."""
-        predicted_P = self.predicted_T[self.text_P]
-        classes, flat = np.unique([self.label_P, predicted_P], return_inverse=True)
-        label_P, guess_P = flat.reshape(2, -1)
+    def resampled(self, counts_CT: Array) -> Array:
+        """Return the macro-F1 where each text counts so often, ``[C]``."""
+        n_classes = 2 + max(self.label_R.max(), self.predicted_T.max())  # 0 is none
+        label_R, guess_R = 1 + self.label_R, 1 + self.predicted_T[self.text_R]
         found = []
-        for counts_T in counts_RT:
-            rows_P = counts_T[self.text_P] * self.rows_P
-            right, guessed, hits = (
-                np.bincount(class_P, weights_P, len(classes))
-                for class_P, weights_P in (
-                    (label_P, rows_P),
-                    (guess_P, rows_P),
-                    (label_P, rows_P * (label_P == guess_P)),
-                )
-            )
+        for counts_T in counts_CT:
+            counts_R = counts_T[self.text_R]
+            right = np.bincount(label_R, counts_R, n_classes)
+            guessed = np.bincount(guess_R, counts_R, n_classes)
+            hits = np.bincount(label_R, counts_R * (label_R == guess_R), n_classes)
             there = right > 0
             found.append((2 * hits[there] / (right + guessed)[there]).mean())
         return np.array(found)
@@ -166,15 +157,15 @@ def bootstrap(
     if not resamples:
         return {name: Estimate(value) for name, value in values.items()}
     found: dict[str, list[Array]] = {name: [] for name in statistics}
-    for counts_RT in _resamples(n_texts, resamples, seed):
+    for counts_CT in _resamples(n_texts, resamples, seed):
         for name, one in statistics.items():
-            found[name].append(one.resampled(counts_RT))
+            found[name].append(one.resampled(counts_CT))
     ends = {name: np.percentile(np.concatenate(f), INTERVAL).tolist() for name, f in found.items()}
     return {name: Estimate(values[name], *ends[name]) for name in statistics}
 
 
 def _resamples(n_texts: int, resamples: int, seed: int) -> Iterator[Array]:
-    """Yield how often each text is drawn, ``[R, T]``, for some resamples at a time."""
+    """Yield how often each text is drawn, ``[C, T]``, for some resamples at a time."""
     rng = np.random.default_rng(seed)
     at_once = max(1, _BLOCK // n_texts)
     for start in range(0, resamples, at_once):

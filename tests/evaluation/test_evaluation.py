@@ -211,11 +211,6 @@ def test_ties_count_against_a_ranking(scores: list[float], data: st.DataObject) 
     assert ranks.guess_B.tolist() == [top[0] if len(top) == 1 else -1]
 
 
-LABELS = st.lists(
-    st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=30, unique=True
-)
-
-
 def macro_f1(right: list[int], guessed: list[int]) -> float:
     """scikit-learn's f1_score with labels=unique(right) and average="macro", by hand."""
     f1 = []
@@ -225,20 +220,22 @@ def macro_f1(right: list[int], guessed: list[int]) -> float:
     return sum(f1) / len(f1)
 
 
-@given(pairs=LABELS, data=st.data())
+ROW_LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=30)
+FOUR = {"min_size": 4, "max_size": 4}
+
+
+@given(
+    rows=ROW_LABELS,
+    predicted=st.lists(st.integers(-1, 5), **FOUR),
+    times=st.lists(st.integers(1, 2), **FOUR),
+)
 def test_macro_f1_is_the_mean_over_the_labels_of_the_rows(
-    pairs: list[tuple[int, int]], data: st.DataObject
+    rows: list[tuple[int, int]], predicted: list[int], times: list[int]
 ) -> None:
-    text_P, label_P = map(np.array, zip(*sorted(pairs), strict=True))
-    rows_P = np.array([data.draw(st.integers(1, 3)) for _ in pairs])
-    predicted_T = np.array([data.draw(st.integers(-1, 5)) for _ in range(7)])
-    times_T = np.array([data.draw(st.integers(1, 2)) for _ in range(7)])
-    one = MacroF1(text_P, label_P, rows_P, predicted_T)
-    repeats = rows_P * times_T[text_P]
-    wanted = macro_f1(
-        np.repeat(label_P, repeats).tolist(), np.repeat(predicted_T[text_P], repeats).tolist()
-    )
-    assert one.resampled(times_T[None].astype(float)) == pytest.approx([wanted])
+    found = MacroF1(*map(np.array, zip(*rows, strict=True)), np.array(predicted))
+    repeated = [row for row in rows for _ in range(times[row[0]])]
+    wanted = macro_f1([label for _, label in repeated], [predicted[text] for text, _ in repeated])
+    assert found.resampled(np.array([times], float)) == pytest.approx([wanted])
 
 
 @given(
