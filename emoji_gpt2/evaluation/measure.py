@@ -3,7 +3,7 @@
     task = Task(references, EmojiTable.builtin())
     found = measure(ranker, task)
     found.exact.rank_T                                  # of each text's best right emoji
-    statistics(found.exact, task.exact)["hit_at_1"]     # a Mean, for scores.bootstrap
+    statistics(found.exact, task.exact)["hit_at_1"]     # for scores.bootstrap
 
 Each score is taken twice: of exact emoji, and of emoji without their skin tones.
 Shapes: T texts, B texts of a batch, V emoji in table order, R rows, P emoji of rows.
@@ -20,10 +20,10 @@ from emoji_gpt2.evaluation.rankers import Ranker
 from emoji_gpt2.evaluation.references import Answer, References
 from emoji_gpt2.evaluation.scores import (
     Array,
-    MacroF1,
-    Mean,
     Statistic,
     answer_ranks,
+    macro_f1,
+    mean,
     set_scores,
 )
 
@@ -189,15 +189,15 @@ def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic
         side: What is right.
         likely: Whether the ranker gave log-probabilities.
     """
-    scores: dict[str, Statistic] = {f"hit_at_{k}": Mean(found.rank_T <= k) for k in HITS_AT}
-    scores["mrr"] = Mean(1 / found.rank_T)
+    scores: dict[str, Statistic] = {f"hit_at_{k}": mean(found.rank_T <= k) for k in HITS_AT}
+    scores["mrr"] = mean(1 / found.rank_T)
     if likely:
         nats_T = np.bincount(side.text_P, found.nats_P)
-        scores["nats_per_emoji"] = Mean(nats_T, np.bincount(side.text_P))
+        scores["nats_per_emoji"] = mean(nats_T, np.bincount(side.text_P))
     if side.single_label:
         hit_R = found.guess_T[side.text_R] == side.label_R
-        scores["accuracy"] = Mean(np.bincount(side.text_R, hit_R), np.bincount(side.text_R))
-        scores["macro_f1"] = MacroF1(side.text_R, side.label_R, found.guess_T)
+        scores["accuracy"] = mean(np.bincount(side.text_R, hit_R), np.bincount(side.text_R))
+        scores["macro_f1"] = macro_f1(side.text_R, side.label_R, found.guess_T)
     return scores
 
 
@@ -212,8 +212,8 @@ def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statis
     pairs = list(zip(plain, side.answers, strict=True))
     f1, precision, recall = np.array([set_scores(answer, wanted) for answer, wanted in pairs]).T
     return {
-        "set_precision": Mean(precision),
-        "set_recall": Mean(recall),
-        "set_f1": Mean(f1),
-        "exact_match": Mean(np.array([answer in wanted for answer, wanted in pairs])),
+        "set_precision": mean(precision),
+        "set_recall": mean(recall),
+        "set_f1": mean(f1),
+        "exact_match": mean(np.array([answer in wanted for answer, wanted in pairs])),
     }

@@ -8,7 +8,6 @@ Shapes: B texts of a batch, V emoji in table order, P phrases, D dimensions of a
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -123,19 +122,12 @@ class SemanticRanker:
             yield scores_BV
 
 
-def _sentence_transformer(model: str) -> Any:  # not a dependency
-    if find_spec("sentence_transformers") is None:
-        wanted = "sentence-transformers to be installed"
-        raise UserError(
-            "semantic_model",
-            repr(model),
-            wanted,
-            "install it with pip install sentence-transformers",
-        )
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
+def _sentence_transformer(model: str) -> Any:
     try:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - not a dependency
+
         return SentenceTransformer(model)
     except Exception as error:  # noqa: BLE001 - one line for all that can be wrong with it
         wanted = f"the name or folder of a sentence-transformers model ({one_line(error)})"
-        raise UserError("semantic_model", repr(model), wanted) from None
+        remedy = "correct it, or pip install sentence-transformers"
+        raise UserError("semantic_model", repr(model), wanted, remedy) from None

@@ -1,14 +1,13 @@
 """Scores of rankings and answers, text by text, and confidence intervals of their means.
 
     ranks = answer_ranks(scores_BV, row_P, column_P)
-    estimates = bootstrap({"mrr": Mean(1 / ranks.best_B)}, n_texts)     # value and 95 % interval
+    estimates = bootstrap({"mrr": mean(1 / ranks.best_B)}, n_texts)     # value and 95 % interval
 
 NumPy only. Shapes: T texts, R rows of the table, B texts of a batch, V emoji, P pairs of a text and
 a right emoji of it, C counts of the texts (one per resample).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,54 +87,47 @@ class Estimate(NamedTuple):
         return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
 
 
-@dataclass
-class Mean:
-    """The mean of a value over texts or, with weights, the sum of values over that of weights."""
+Statistic = Callable[[Array], Array]
+"""Takes how often each text counts, ``[C, T]``, and returns a value for each, ``[C]``."""
 
-    values_T: Array
-    weights_T: Array | None = None
 
-    def resampled(self, counts_CT: Array) -> Array:
-        """Return the mean where each text counts so often, ``[C]``."""
-        divisor = counts_CT.sum(1) if self.weights_T is None else counts_CT @ self.weights_T
-        means_C: Array = counts_CT @ self.values_T.astype(np.float64) / divisor
+def mean(values_T: Array, weights_T: Array | None = None) -> Statistic:
+    """Return the mean over texts or, with weights, the sum of values over that of weights."""
+    values_T = values_T.astype(np.float64)
+    divisors_T = np.ones(len(values_T)) if weights_T is None else weights_T
+
+    def of(counts_CT: Array) -> Array:
+        means_C: Array = counts_CT @ values_T / (counts_CT @ divisors_T)
         return means_C
 
+    return of
 
-@dataclass
-class MacroF1:
-    """The F1 of each class over the rows of a table, averaged over the classes that rows have.
+
+def macro_f1(text_R: Array, label_R: Array, predicted_T: Array) -> Statistic:
+    """Return the F1 of each class over the rows of a table, averaged over the classes they have.
 
     As scikit-learn's ``f1_score(y_true, y_pred, labels=numpy.unique(y_true), average="macro")``: a
     class that is predicted only has no F1 of its own, so that the average is over the same classes
     for every model.
 
-    Attributes:
+    Args:
         text_R: The text of each row.
         label_R: The class of each row.
         predicted_T: The class predicted of each text, -1 for none.
     """
+    n_classes = 2 + max(label_R.max(), predicted_T.max())  # 0 is none
+    right_R, guess_R = 1 + label_R, 1 + predicted_T[text_R]
+    hit_R = right_R == guess_R
 
-    text_R: Array
-    label_R: Array
-    predicted_T: Array
+    def of(counts_T: Array) -> float:
+        counts_R = counts_T[text_R]
+        right = np.bincount(right_R, counts_R, n_classes)
+        guessed = np.bincount(guess_R, counts_R, n_classes)
+        hits = np.bincount(right_R, counts_R * hit_R, n_classes)
+        there = right > 0
+        return float((2 * hits[there] / (right + guessed)[there]).mean())
 
-    def resampled(self, counts_CT: Array) -> Array:
-        """Return the macro-F1 where each text counts so often, ``[C]``."""
-        n_classes = 2 + max(self.label_R.max(), self.predicted_T.max())  # 0 is none
-        label_R, guess_R = 1 + self.label_R, 1 + self.predicted_T[self.text_R]
-        found = []
-        for counts_T in counts_CT:
-            counts_R = counts_T[self.text_R]
-            right = np.bincount(label_R, counts_R, n_classes)
-            guessed = np.bincount(guess_R, counts_R, n_classes)
-            hits = np.bincount(label_R, counts_R * (label_R == guess_R), n_classes)
-            there = right > 0
-            found.append((2 * hits[there] / (right + guessed)[there]).mean())
-        return np.array(found)
-
-
-Statistic = Mean | MacroF1
+    return lambda counts_CT: np.array([of(counts_T) for counts_T in counts_CT])
 
 
 def bootstrap(
@@ -153,13 +145,13 @@ def bootstrap(
         seed: Of the resamples.
     """
     once = np.ones((1, n_texts))
-    values = {name: float(one.resampled(once)[0]) for name, one in statistics.items()}
+    values = {name: float(one(once)[0]) for name, one in statistics.items()}
     if not resamples:
         return {name: Estimate(value) for name, value in values.items()}
     found: dict[str, list[Array]] = {name: [] for name in statistics}
     for counts_CT in _resamples(n_texts, resamples, seed):
         for name, one in statistics.items():
-            found[name].append(one.resampled(counts_CT))
+            found[name].append(one(counts_CT))
     ends = {name: np.percentile(np.concatenate(f), INTERVAL).tolist() for name, f in found.items()}
     return {name: Estimate(values[name], *ends[name]) for name in statistics}
 
