@@ -116,10 +116,7 @@ def _baselines(task: Task, training: References | None, semantic_model: str | No
     table = task.table
     note = "counted in the training data"
     if training is None:
-        note = (
-            "counted in the evaluated texts themselves, for want of --train_data: no other "
-            "constant first guess hits more often"
-        )
+        note = "counted in the evaluated texts themselves, as no --train_data is given"
     rankers: list[Ranker] = [ConstantRanker(table, (training or task.references).texts_of(), note)]
     rankers += [LexicalMatcher(table, weighting) for weighting in get_args(Weighting)]
     if semantic_model is not None:
@@ -150,7 +147,7 @@ def _evaluation(
     estimate = partial(bootstrap, n_texts=len(references.texts), resamples=resamples, seed=seed)
     ranked = measure(model, task)
     if task.candidates is None:  # then the model generates answers, and baselines answer by sets
-        max_emoji = max_emoji or min(ANSWER_LENGTH, references.longest())
+        max_emoji = max_emoji or min(ANSWER_LENGTH, max(map(len, references.rows)))
         generated = model.generate(references.texts, max_emoji)
         ranked.best = [tuple(task.table.split(answer)) for answer in generated]
     systems = {model.name: _system(ranked, task, model.note, estimate)}
@@ -160,7 +157,7 @@ def _evaluation(
     return Evaluation(
         model=model.note,
         texts=len(references.texts),
-        rows=references.rows,
+        rows=len(references.rows),
         single_label=task.exact.single_label,
         candidates=task.candidates,
         max_emoji=max_emoji,
@@ -198,10 +195,12 @@ def _notes(task: Task, training: References | None, *, of_names: bool) -> list[s
     if several := references.with_several():
         notes.append(
             f"No accuracy and macro-F1, which need one emoji per row: {several:,} of "
-            f"{references.rows:,} rows have several"
+            f"{len(references.rows):,} rows have several"
         )
     else:
-        notes.append(f"Accuracy and macro-F1 are over {references.rows:,} rows, one emoji each")
+        notes.append(
+            f"Accuracy and macro-F1 are over {len(references.rows):,} rows, one emoji each"
+        )
     if training is not None:
         seen = len(set(training.texts) & set(references.texts))
         notes.append(f"Training data: {training.summary()}")

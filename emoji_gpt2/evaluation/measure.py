@@ -27,8 +27,6 @@ from emoji_gpt2.evaluation.scores import (
     set_scores,
 )
 
-HITS_AT = (1, 5, 10)
-
 
 class Side:
     """The right emoji of all texts, with skin tones or without, and the scores they are found by.
@@ -189,7 +187,7 @@ def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic
         side: What is right.
         likely: Whether the ranker gave log-probabilities.
     """
-    scores: dict[str, Statistic] = {f"hit_at_{k}": mean(found.rank_T <= k) for k in HITS_AT}
+    scores: dict[str, Statistic] = {f"hit_at_{k}": mean(found.rank_T <= k) for k in (1, 5, 10)}
     scores["mrr"] = mean(1 / found.rank_T)
     if likely:
         nats_T = np.bincount(side.text_P, found.nats_P)

@@ -39,21 +39,17 @@ class References:
     report: Report = field(default_factory=lambda: Report("pairs"))
 
     @property
-    def rows(self) -> int:
-        """How many rows are used."""
-        return sum(map(len, self.answers))
+    def rows(self) -> list[Answer]:
+        """The answers of all rows, one after another."""
+        return [answer for answers in self.answers for answer in answers]
 
     def with_several(self) -> int:
         """Return how many rows have several different emoji; without any, it is classification."""
-        return sum(len(set(answer)) > 1 for answers in self.answers for answer in answers)
-
-    def longest(self) -> int:
-        """Return how many emoji the longest answer has."""
-        return max(len(answer) for answers in self.answers for answer in answers)
+        return sum(len(set(answer)) > 1 for answer in self.rows)
 
     def mean_length(self) -> float:
         """Return how many distinct emoji an answer has on average."""
-        return sum(len(set(a)) for answers in self.answers for a in answers) / self.rows
+        return sum(len(set(answer)) for answer in self.rows) / len(self.rows)
 
     def texts_of(self) -> Counter[str]:
         """Return in how many texts each emoji is right."""
@@ -64,12 +60,16 @@ class References:
         report = self.report
         line = (
             f"{report.source}: {report.rows_read:,} rows read, {len(self.texts):,} distinct texts "
-            f"with {self.rows:,} answers of {self.mean_length():.2f} distinct emoji on average"
+            f"with {len(self.rows):,} answers of {self.mean_length():.2f} distinct emoji on average"
         )
-        reasons = [f"{count:,} {reason}" for reason, count in report.dropped.most_common()]
+        reasons = _reasons(report)
         noted = [f"{count:,} with {what}" for what, count in report.noted.most_common()]
-        line += f"; rows dropped: {', '.join(reasons)}" if reasons else "; no row dropped"
+        line += f"; rows dropped: {reasons}" if reasons else "; no row dropped"
         return line + (f"; {', '.join(noted)}" if noted else "")
+
+
+def _reasons(report: Report) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.most_common())
 
 
 def merged(
@@ -135,8 +135,7 @@ def read_references(
             ]
     references = merged(examples, report, candidates)
     if not references.texts:
-        dropped = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
-        got = f"no usable row in {name} ({dropped or 'no rows'})"
+        got = f"no usable row in {name} ({_reasons(report) or 'no rows'})"
         raise UserError(argument, got, "texts with emoji", "check its columns")
     return references
 

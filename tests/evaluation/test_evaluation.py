@@ -100,7 +100,7 @@ def test_the_notes_say_what_was_read(evaluation: Evaluation) -> None:
     assert evaluation.texts == 5
     assert "6 rows read, 5 distinct texts with 6 answers" in evaluation.notes[0]
     assert "4 of 6 rows have several" in evaluation.notes[1]
-    assert "for want of --train_data" in evaluation.systems["most frequent"].note
+    assert "no --train_data is given" in evaluation.systems["most frequent"].note
 
 
 def test_candidates_renormalise(generator: EmojiGenerator) -> None:
