@@ -1,4 +1,4 @@
-"""What a model is measured against: rankings of all emoji that take no training.
+"""What a model is compared with: rankings of all emoji that take no training.
 
     matcher = LexicalMatcher(EmojiTable.builtin(), weighting="cosine")
     matcher.rank("a slice of pizza").argmax()      # the number of 🍕 in the table
@@ -7,12 +7,12 @@
 A word's idf is ln(emoji / emoji with that word), over the words of names and keywords (Sparck Jones
 1972; the cosine of tf-idf vectors is Salton's).
 
-Shapes: V emoji in table order.
+Shapes: B texts of a batch, V emoji in table order.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,20 @@ from emoji_gpt2.emoji.text import normalize_text, words
 
 Array = np.ndarray
 Weighting = Literal["sum", "cosine"]
+BATCH = 64
+"""Texts that a baseline scores at a time."""
+
+
+def most_frequent(counts_V: Array) -> Array:
+    """Return the log-probabilities of emoji that were counted so often, ``[V]``.
+
+    One is added to each count (Laplace), and slightly less further down the table, so that emoji
+    with equal counts are ranked in table order.
+    """
+    size = len(counts_V)
+    smoothed_V = counts_V + 1 - 1e-6 * np.arange(size) / size
+    scores_V: Array = np.log(smoothed_V / smoothed_V.sum())
+    return scores_V
 
 
 def _description(emoji: Emoji, left_out: Container[str]) -> str:
@@ -35,12 +49,14 @@ class LexicalMatcher:
     Args:
         table: The emoji.
         weighting: "sum" adds the idf of the shared words; "cosine" is the cosine of the two tf-idf
-            vectors, so that an emoji of many words is worth less.
-        toned: Whether emoji with skin tones are ranked, and their words counted, too. They are only
-            for texts that name a skin tone: else all six of a kind would tie.
-        left_out: Normalised names and keywords not to know, such as those that the texts are: who
-            has the solutions at hand is no baseline.
+            vectors, so that each word of an emoji with many words is worth less.
+        toned: Whether emoji with skin tones are ranked, and their words counted. They are ranked
+            only for texts that name a skin tone; otherwise all six variants would tie.
+        left_out: Normalised names and keywords to ignore, such as held-out keywords that are
+            themselves the texts to score.
     """
+
+    log_probabilities = False
 
     def __init__(
         self,
@@ -57,6 +73,9 @@ class LexicalMatcher:
             for word in described[index]:
                 emoji_of[word].append(index)
         self.cosine = weighting == "cosine"
+        self.name = f"lexical, {weighting}"
+        kind = "cosine of the tf-idf vectors" if self.cosine else "sum of the idf"
+        self.note = f"{kind} of the words shared with an emoji's name and keywords"
         self._emoji_of = {word: np.array(emoji) for word, emoji in emoji_of.items()}
         self._idf = {w: math.log(ranked.sum() / len(emoji)) for w, emoji in emoji_of.items()}
         self._start_V = np.where(ranked, 0.0, -np.inf)
@@ -77,8 +96,14 @@ class LexicalMatcher:
             scores_V[self._toned_V] = -np.inf
         return scores_V
 
+    def batches(self, texts: Sequence[str]) -> Iterator[Array]:
+        """Yield scores, ``[B, V]``, slightly lower down the table, so that no two are equal."""
+        order_V = 1e-9 * np.arange(len(self._start_V))
+        for start in range(0, len(texts), BATCH):
+            yield np.stack([self.rank(text) - order_V for text in texts[start : start + BATCH]])
+
     def _sums(self, counted: Iterable[str], power: int) -> Array:
-        """Return for each emoji the sum of idf ** power over the words that it has, ``[V]``."""
+        """Return for each emoji the sum of idf ** power over those of the words that it has."""
         sums_V: Array = self._start_V.copy()
         for word in sorted(counted):  # in the same order each time, for the same last digit
             sums_V[self._emoji_of[word]] += self._idf[word] ** power
@@ -86,7 +111,7 @@ class LexicalMatcher:
 
 
 def ranking_metrics(ranks: Sequence[int]) -> dict[str, float]:
-    """Return hit@1, hit@5 and MRR, named as a model's, of the best right answers' ranks."""
+    """Return hit@1, hit@5 and MRR of the ranks of the best right emoji, named as the model's."""
     rank = np.asarray(ranks)
     return {
         "hit_at_1": float((rank <= 1).mean()),

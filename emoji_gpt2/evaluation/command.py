@@ -34,13 +34,17 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         help="emoji of a generated answer at most (default: as the data, up to 5)",
     )
     add("--semantic_model", help="sentence-transformers model for a third baseline")
-    add("--text_column", help="the column of texts (default: found by name)")
-    add("--emoji_column", help="the column of emoji (default: found by name)")
+    add("--text_column", help="the column of texts, by name or number (default: found)")
+    add("--emoji_column", help="the column of emoji, likewise")
     add("--encoding", help="of a text file (default: found)")
+    add("--delimiter", help="what separates cells (default: found)")
+    add("--labels_path", help="file of labels, one a line, of a --data of texts alone")
+    add("--label_names", help="file with the emoji of each label: label, tab, emoji")
+    add("--emoji_from_text", action="store_true", default=None, help="take them out of texts")
     add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
     add("--resamples", type=int, default=1_000, help="of the bootstrap (default: 1000)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    add("--output_dir", help="folder for evaluation.json, .md and .png")
+    add("--output_dir", help="folder for evaluation.json and .md")
     add("--device", help="cpu, cuda, ... (default: the first GPU, or the CPU)")
     return parser.parse_args(words)
 
@@ -49,11 +53,11 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate, print and save."""
     given = dict(vars(options))
     output_dir = given.pop("output_dir")
-    folder = local_path("--output_dir", output_dir) if output_dir else None
+    folder = local_path("output_dir", output_dir) if output_dir else None
     if folder:
         output_files(folder)  # before anything is computed in vain
     evaluation = evaluate(given.pop("model"), given.pop("data"), **given)
-    print(evaluation.to_text())
+    print(evaluation.to_markdown())
     if folder:
         files = evaluation.save(folder)
         print(f"Written: {', '.join(map(str, files))}")

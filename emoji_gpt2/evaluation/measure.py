@@ -2,69 +2,85 @@
 
     task = Task(references, EmojiTable.builtin())
     found = measure(ranker, task)
-    found.exact.statistics["hit_at_1"]                  # a Mean, for scores.bootstrap
+    found.exact.rank_T                                  # of each text's best right emoji
+    statistics(found.exact, task.exact)["hit_at_1"]     # for scores.bootstrap
 
 Each score is taken twice: of exact emoji, and of emoji without their skin tones.
-Shapes: T texts, B texts of a batch, V emoji in table order, P pairs of a text and a right emoji.
+Shapes: T texts, B texts of a batch, V emoji in table order, R rows, P emoji of rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.evaluation.rankers import Ranker
-from emoji_gpt2.evaluation.references import Answer, References, emoji_of
+from emoji_gpt2.evaluation.references import Answer, References
 from emoji_gpt2.evaluation.scores import (
     Array,
-    MacroF1,
-    Mean,
     Statistic,
-    View,
     answer_ranks,
-    first_guess,
+    macro_f1,
+    mean,
     set_scores,
 )
 
-HITS_AT = (1, 5, 10)
-
 
 class Side:
-    """The texts' right emoji as one of the two views numbers them.
+    """The right emoji of all texts, with skin tones or without, and the scores they are found by.
 
     Args:
         references: The texts and their answers.
         table: The emoji.
-        candidates: Those that may be answered.
-        tones: Whether emoji that differ in skin tones only are different.
+        candidates: Those that may be answered, at least all of the answers.
+        tones: Whether emoji that differ only in skin tones are different.
+
+    Attributes:
+        emoji: The emoji that are different; the arrays below hold indices into this list.
+        answers: Per text, the emoji of each of its rows.
+        text_P: The text of each emoji of each row, ascending.
+        right_P: That emoji.
+        text_R: The text of each row.
+        label_R: The first emoji of each row.
+        single_label: Whether each row has one emoji only, as in classification.
     """
 
     def __init__(
         self, references: References, table: EmojiTable, candidates: Sequence[str], tones: bool
     ) -> None:
-        self.table, self.tones = table, tones
+        self._table, self._tones = table, tones
         counted = [self.plain(emoji) for emoji in candidates]
-        number = {emoji: n for n, emoji in enumerate(dict.fromkeys(counted))}
-        self.emoji = list(number)
+        self.emoji = list(dict.fromkeys(counted))
+        number = {emoji: n for n, emoji in enumerate(self.emoji)}
         place = {emoji: n for n, emoji in enumerate(table)}
-        self.view = View(
-            np.array([place[emoji] for emoji in candidates]),
-            np.array([number[emoji] for emoji in counted]),
-        )
+        group = np.array([number[emoji] for emoji in counted])
+        order = np.argsort(group, kind="stable")
+        self._columns = np.array([place[emoji] for emoji in candidates])[order]
+        self._starts = np.searchsorted(group[order], np.arange(len(number)))
+
         self.answers = [[tuple(map(self.plain, a)) for a in given] for given in references.answers]
-        distinct = [sorted({number[e] for e in emoji_of(given)}) for given in self.answers]
-        self.offsets = np.cumsum([0, *map(len, distinct)])
-        self.right_P = np.array([n for own in distinct for n in own])
-        times = [
-            np.bincount([number[e] for e in emoji_of(given)])[own]
-            for given, own in zip(self.answers, distinct, strict=True)
-        ]
-        self.times_P = np.concatenate(times)
+        rows = [(text, a) for text, given in enumerate(self.answers) for a in given]
+        self.text_R, self.label_R = np.array([(text, number[a[0]]) for text, a in rows]).T
+        self.text_P, self.right_P = np.array([(text, number[e]) for text, a in rows for e in a]).T
+        self.single_label = not references.with_several()
 
     def plain(self, emoji: str) -> str:
-        """Return the emoji as this side counts it."""
-        return emoji if self.tones else self.table.base(emoji)
+        """Return the emoji, without its skin tones where these do not count."""
+        return emoji if self._tones else self._table.base(emoji)
+
+    def scores(self, scores_BV: Array, *, log_probabilities: bool) -> Array:
+        """Return the scores of ``emoji``: of those that differ only in tones, the best.
+
+        Log-probabilities are renormalised over the candidates, and added up over the tones.
+        """
+        chosen_BV = scores_BV[:, self._columns].astype(np.float64)
+        if not log_probabilities:
+            return np.maximum.reduceat(chosen_BV, self._starts, axis=1)
+        chosen_BV -= np.logaddexp.reduce(chosen_BV, axis=1, keepdims=True)
+        summed: Array = np.logaddexp.reduceat(chosen_BV, self._starts, axis=1)
+        return summed
 
 
 class Task:
@@ -73,38 +89,33 @@ class Task:
     Args:
         references: At least one text.
         table: The emoji.
-        candidates: What may be answered; None is all emoji.
+        candidates: The emoji that may be answered; None is all.
     """
 
     def __init__(
         self, references: References, table: EmojiTable, candidates: Sequence[str] | None = None
     ) -> None:
         self.references, self.table = references, table
-        allowed = list(candidates or table)
+        self.candidates = None if candidates is None else list(candidates)
+        allowed = self.candidates or list(table)
         self.exact = Side(references, table, allowed, tones=True)
         self.untoned = Side(references, table, allowed, tones=False)
-        self.single_label = references.single_label()
 
 
-@dataclass
-class Found:
-    """What a ranker gave for all texts of one side.
+class Found(NamedTuple):
+    """What a ranker gave for the texts of one side; NaN where it has no probabilities.
 
     Attributes:
-        rank_T: Of the best right emoji, from 1.
-        own_rank_P: Of each right emoji.
-        guess_T: The emoji ranked first, -1 where several are.
-        confidence_T: Its probability, or NaN.
-        nats_T: Sum over the right emoji, each as often as the answers have it, or NaN.
-        statistics: What ``scores.bootstrap`` takes.
+        rank_T: The rank of the best right emoji, from 1.
+        guess_T: The number of the emoji ranked first, -1 where several are.
+        confidence_T: Its probability.
+        nats_P: Minus the log-probability of each emoji of each row.
     """
 
     rank_T: Array
-    own_rank_P: Array
     guess_T: Array
     confidence_T: Array
-    nats_T: Array
-    statistics: dict[str, Statistic] = field(default_factory=dict)
+    nats_P: Array
 
 
 @dataclass
@@ -114,12 +125,14 @@ class Measured:
     Attributes:
         exact: With skin tones.
         untoned: Without.
-        best: The best emoji of each text, as many as were asked for.
+        best: The best emoji of each text.
+        log_probabilities: Whether the ranker gave such.
     """
 
     exact: Found
     untoned: Found
     best: list[Answer]
+    log_probabilities: bool
 
 
 def measure(ranker: Ranker, task: Task, answer_length: int = 1) -> Measured:
@@ -128,70 +141,62 @@ def measure(ranker: Ranker, task: Task, answer_length: int = 1) -> Measured:
     Args:
         ranker: A model or a baseline.
         task: The texts.
-        answer_length: Emoji of an answer, taken from the top; of scores that are no probabilities,
-            those above 0 only: the others match in nothing.
+        answer_length: How many of the best emoji are an answer; of scores that are no
+            probabilities, those above 0 only: the others share nothing with the text.
     """
+    likely = ranker.log_probabilities
     sides = (task.exact, task.untoned)
-    parts: tuple[list[Found], ...] = ([], [])
+    parts: list[list[Found]] = [[], []]
     best: list[Answer] = []
     done = 0
     for scores_BV in ranker.batches(task.references.texts):
-        rows = slice(done, done + len(scores_BV))
-        done = rows.stop
         for side, found in zip(sides, parts, strict=True):
-            scores = side.view.scores(scores_BV, log_probabilities=ranker.log_probabilities)
-            found.append(_of_batch(scores, side, rows, likely=ranker.log_probabilities))
+            scores = side.scores(scores_BV, log_probabilities=likely)
+            found.append(_of_batch(scores, side, done, likely=likely))
             if side is task.exact:
-                best += _top(scores, side, answer_length, likely=ranker.log_probabilities)
-    exact, untoned = (
-        _with_statistics(_joined(found), side, task, likely=ranker.log_probabilities)
-        for found, side in zip(parts, sides, strict=True)
-    )
-    return Measured(exact, untoned, best)
+                best += _top(scores, side.emoji, answer_length, -np.inf if likely else 0.0)
+        done += len(scores_BV)
+    exact, untoned = (Found(*map(np.concatenate, zip(*found, strict=True))) for found in parts)
+    return Measured(exact, untoned, best, likely)
 
 
-def _of_batch(scores_BV: Array, side: Side, rows: slice, *, likely: bool) -> Found:
-    bounds = side.offsets[rows.start : rows.stop + 1]
-    pairs = slice(bounds[0], bounds[-1])
-    row_P = np.repeat(np.arange(len(scores_BV)), np.diff(bounds))
-    ranks = answer_ranks(scores_BV, row_P, side.right_P[pairs])
-    nothing = np.full(len(scores_BV), np.nan)
-    confidence_B, nats_B = nothing, nothing
+def _of_batch(scores_BV: Array, side: Side, first: int, *, likely: bool) -> Found:
+    """Return the results of the texts from the ``first``."""
+    size = len(scores_BV)
+    pairs = slice(*np.searchsorted(side.text_P, (first, first + size)))
+    row_P, right_P = side.text_P[pairs] - first, side.right_P[pairs]
+    confidence_B, nats_P = np.full(size, np.nan), np.full(len(row_P), np.nan)
     if likely:
-        confidence_B = np.exp(scores_BV.max(1))
-        nats_P = -scores_BV[row_P, side.right_P[pairs]] * side.times_P[pairs]
-        nats_B = np.add.reduceat(nats_P, bounds[:-1] - bounds[0])
-    return Found(ranks.best_B, ranks.own_P, first_guess(scores_BV), confidence_B, nats_B)
+        confidence_B, nats_P = np.exp(scores_BV.max(1)), -scores_BV[row_P, right_P]
+    return Found(*answer_ranks(scores_BV, row_P, right_P), confidence_B, nats_P)
 
 
-def _top(scores_BV: Array, side: Side, length: int, *, likely: bool) -> Iterator[Answer]:
+def _top(scores_BV: Array, emoji: Sequence[str], length: int, above: float) -> Iterator[Answer]:
     order_BK = np.argsort(-scores_BV, axis=1, kind="stable")[:, :length]
-    for row, order_K in enumerate(order_BK):
-        kept = [n for n in order_K.tolist() if likely or scores_BV[row, n] > 0]
-        yield tuple(side.emoji[n] for n in kept)
+    for scores_V, order_K in zip(scores_BV, order_BK, strict=True):
+        yield tuple(emoji[n] for n in order_K.tolist() if scores_V[n] > above)
 
 
-def _joined(parts: Sequence[Found]) -> Found:
-    return Found(
-        rank_T=np.concatenate([part.rank_T for part in parts]),
-        own_rank_P=np.concatenate([part.own_rank_P for part in parts]),
-        guess_T=np.concatenate([part.guess_T for part in parts]),
-        confidence_T=np.concatenate([part.confidence_T for part in parts]),
-        nats_T=np.concatenate([part.nats_T for part in parts]),
-    )
+def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic]:
+    """Return the scores of a ranking.
 
+    hit@k and MRR are means over texts, accuracy and macro-F1 over rows, where each has one emoji.
 
-def _with_statistics(found: Found, side: Side, task: Task, *, likely: bool) -> Found:
-    add = found.statistics
-    for k in HITS_AT:
-        add[f"hit_at_{k}"] = Mean(found.rank_T <= k)
-    add["mrr"] = Mean(1 / found.rank_T)
+    Args:
+        found: What a ranker gave.
+        side: What is right.
+        likely: Whether the ranker gave log-probabilities.
+    """
+    scores: dict[str, Statistic] = {f"hit_at_{k}": mean(found.rank_T <= k) for k in (1, 5, 10)}
+    scores["mrr"] = mean(1 / found.rank_T)
     if likely:
-        add["nats_per_emoji"] = Mean(found.nats_T, np.add.reduceat(side.times_P, side.offsets[:-1]))
-    if task.single_label and (np.diff(side.offsets) == 1).all():
-        add["accuracy"] = Mean(found.guess_T == side.right_P)
-        add["macro_f1"] = MacroF1(side.right_P, found.guess_T)
-    return found
+        nats_T = np.bincount(side.text_P, found.nats_P)
+        scores["nats_per_emoji"] = mean(nats_T, np.bincount(side.text_P))
+    if side.single_label:
+        hit_R = found.guess_T[side.text_R] == side.label_R
+        scores["accuracy"] = mean(np.bincount(side.text_R, hit_R), np.bincount(side.text_R))
+        scores["macro_f1"] = macro_f1(side.text_R, side.label_R, found.guess_T)
+    return scores
 
 
 def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statistic]:
@@ -203,29 +208,10 @@ def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statis
     """
     plain = [tuple(map(side.plain, answer)) for answer in answers]
     pairs = list(zip(plain, side.answers, strict=True))
-    columns = np.array([set_scores(answer, wanted) for answer, wanted in pairs]).T
-    names = ("set_precision", "set_recall", "set_f1")
-    found: dict[str, Statistic] = {n: Mean(c) for n, c in zip(names, columns, strict=True)}
-    found["exact_match"] = Mean(np.array([answer in wanted for answer, wanted in pairs]))
-    return found
-
-
-def group_hits(found: Found, task: Task) -> dict[str, dict[str, float]]:
-    """Return, per group of emoji, its texts and how many had an emoji of it among the best.
-
-    A text is of each group that one of its right emoji is of; it is a hit of the group at k when
-    one of the group's right emoji is ranked k-th or better.
-    """
-    side, groups = task.exact, dict[str, dict[str, float]]()
-    text_P = np.repeat(np.arange(len(side.offsets) - 1), np.diff(side.offsets))
-    group_P = np.array([task.table.group(side.emoji[n]) for n in side.right_P])
-    for group in dict.fromkeys(task.table.group(emoji) for emoji in side.emoji):
-        own = group_P == group
-        texts = len(np.unique(text_P[own]))
-        if texts:
-            ranks_P, own_text_P = found.own_rank_P[own], text_P[own]
-            hits = {
-                f"hit_at_{k}": len(np.unique(own_text_P[ranks_P <= k])) / texts for k in HITS_AT
-            }
-            groups[group] = {"texts": texts, **hits}
-    return groups
+    f1, precision, recall = np.array([set_scores(answer, wanted) for answer, wanted in pairs]).T
+    return {
+        "set_precision": mean(precision),
+        "set_recall": mean(recall),
+        "set_f1": mean(f1),
+        "exact_match": mean(np.array([answer in wanted for answer, wanted in pairs])),
+    }

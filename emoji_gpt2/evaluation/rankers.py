@@ -1,33 +1,33 @@
-"""The baselines of an evaluation as rankers: texts in, scores of all emoji out.
+"""What can be evaluated: rankers take texts and give scores of all emoji.
 
-    ranker = LexicalRanker(EmojiTable.builtin(), "cosine")
+    ranker = ConstantRanker(EmojiTable.builtin(), {"😂": 12}, "counted in the training data")
     for scores_BV in ranker.batches(["a slice of pizza"]): ...
 
-Shapes: B texts of a batch, V emoji in table order, D dimensions of a sentence embedding.
+``baselines.LexicalMatcher`` is one too.
+Shapes: B texts of a batch, V emoji in table order, P phrases, D dimensions of an embedding.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.errors import UserError
-from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
+from emoji_gpt2.errors import UserError, one_line
+from emoji_gpt2.evaluation.baselines import BATCH, Array, most_frequent
 
-Array = np.ndarray
-BATCH = 64
+if TYPE_CHECKING:
+    from emoji_gpt2.generation.generator import EmojiGenerator
 
 
 class Ranker(Protocol):
-    """What can be evaluated.
+    """A model or a baseline.
 
     Attributes:
         name: Of its column in the results.
-        note: What a reader of the results has to know of it.
-        log_probabilities: Whether the scores are such.
+        note: What a reader of the results has to know about it.
+        log_probabilities: Whether the scores are log-probabilities.
     """
 
     name: str
@@ -39,16 +39,33 @@ class Ranker(Protocol):
         ...
 
 
+class ModelRanker:
+    """A generator's log-probabilities."""
+
+    name = "model"
+    log_probabilities = True
+
+    def __init__(self, generator: "EmojiGenerator", note: str, batch_size: int) -> None:
+        self.note = note
+        self._generator, self._batch_size = generator, batch_size
+
+    def batches(self, texts: Sequence[str]) -> Iterator[Array]:
+        """Yield log-probabilities, ``[B, V]``."""
+        for scores_BV in self._generator.log_probabilities(texts, self._batch_size):
+            yield scores_BV.cpu().numpy()
+
+    def generate(self, texts: Sequence[str], max_emoji: int) -> list[str]:
+        """Return each text's answer, of ``max_emoji`` at most."""
+        return self._generator.generate(texts, max_emoji, batch_size=self._batch_size)
+
+
 class ConstantRanker:
     """The most frequent emoji first, whatever the text, with their frequencies as probabilities.
-
-    One is added to each count (Laplace), and a little less along the table, so that equal counts
-    stand in table order.
 
     Args:
         table: The emoji.
         counts: How often each was counted.
-        note: Where.
+        note: Where they were counted.
     """
 
     name = "most frequent"
@@ -56,9 +73,7 @@ class ConstantRanker:
 
     def __init__(self, table: EmojiTable, counts: Mapping[str, int], note: str) -> None:
         self.note = note
-        prior_V = 1 - 1e-6 * np.arange(len(table)) / len(table)
-        scores_V = np.array([counts.get(emoji, 0) for emoji in table]) + prior_V
-        self._scores_V = np.log(scores_V / scores_V.sum())
+        self._scores_V = most_frequent(np.array([counts.get(emoji, 0) for emoji in table]))
 
     def batches(self, texts: Sequence[str]) -> Iterator[Array]:
         """Yield the same scores for each text."""
@@ -66,35 +81,11 @@ class ConstantRanker:
             yield np.tile(self._scores_V, (len(texts[start : start + BATCH]), 1))
 
 
-class LexicalRanker:
-    """The emoji whose names and keywords share the most words with the text, rare ones above all.
-
-    Args:
-        table: The emoji.
-        weighting: As ``LexicalMatcher`` has it. Equal scores stand in table order.
-    """
-
-    log_probabilities = False
-
-    def __init__(self, table: EmojiTable, weighting: Weighting) -> None:
-        self.name = {"sum": "lexical, sum", "cosine": "lexical, cosine"}[weighting]
-        words = {"sum": "sum of the idf", "cosine": "cosine of the tf-idf vectors"}[weighting]
-        self.note = f"{words} of the words shared with an emoji's name and keywords"
-        self._matcher = LexicalMatcher(table, weighting)
-        self._order_V = 1e-9 * np.arange(len(table))
-
-    def batches(self, texts: Sequence[str]) -> Iterator[Array]:
-        """Yield scores; none above 0 for emoji that share no word."""
-        for start in range(0, len(texts), BATCH):
-            part = texts[start : start + BATCH]
-            yield np.stack([self._matcher.rank(text) - self._order_V for text in part])
-
-
 class SemanticRanker:
-    """The cosine of the text's sentence embedding and each untoned emoji's.
+    """The cosine of the text's sentence embedding and that of each emoji without skin tone.
 
-    An emoji's is the mean of those of its name and keywords: a name that is a keyword, too, counts
-    twice, which ranked better (hit@1 of 2,522 English sentences 0.284 against 0.261).
+    An emoji's embedding is the mean of those of its name and keywords. A name that is also a
+    keyword counts twice, which ranks better than counting it once.
 
     Args:
         table: The emoji.
@@ -108,38 +99,14 @@ class SemanticRanker:
     log_probabilities = False
 
     def __init__(self, table: EmojiTable, model: str) -> None:
-        if find_spec("sentence_transformers") is None:
-            raise UserError(
-                f"--semantic_model: got {model!r}, wanted sentence-transformers to be installed; "
-                "install it with pip install sentence-transformers"
-            )
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - not a dependency
-
-        try:
-            self._model = SentenceTransformer(model)
-        except Exception as error:  # noqa: BLE001 - one line for all that can be wrong with it
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"--semantic_model: got {model!r}, wanted the name or folder of a "
-                f"sentence-transformers model ({reason})"
-            ) from None
+        self._model = _sentence_transformer(model)
         self.note = f"{Path(model).name}, mean of the vectors of an emoji's name and keywords"
         self._toned_V = np.array([bool(table.tones(emoji)) for emoji in table])
-        self._emoji_VD = self._embed_emoji(table)
-
-    def _embed_emoji(self, table: EmojiTable) -> Array:
-        described = [
-            [table.name(e), *table.keywords(e)] if not table.tones(e) else [] for e in table
-        ]
-        phrases = list(dict.fromkeys(phrase for own in described for phrase in own))
-        row_of = {phrase: row for row, phrase in enumerate(phrases)}
-        vectors_PD = self._embed(phrases)
-        emoji_VD = np.zeros((len(described), vectors_PD.shape[1]))
-        for row, own in enumerate(described):
-            if own:
-                mean_D = vectors_PD[[row_of[phrase] for phrase in own]].mean(0)
-                emoji_VD[row] = mean_D / np.linalg.norm(mean_D)
-        return emoji_VD
+        phrases_V = [[table.name(e), *table.keywords(e)] for e in map(table.base, table)]
+        phrases = list(dict.fromkeys(phrase for own in phrases_V for phrase in own))
+        vector_of = dict(zip(phrases, self._embed(phrases), strict=True))
+        emoji_VD = np.stack([np.mean([vector_of[p] for p in own], 0) for own in phrases_V])
+        self._emoji_VD = emoji_VD / np.linalg.norm(emoji_VD, axis=1, keepdims=True)
 
     def _embed(self, texts: Sequence[str]) -> Array:
         vectors_BD: Array = self._model.encode(
@@ -153,3 +120,14 @@ class SemanticRanker:
             scores_BV = self._embed(texts[start : start + BATCH]) @ self._emoji_VD.T
             scores_BV[:, self._toned_V] = -np.inf
             yield scores_BV
+
+
+def _sentence_transformer(model: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - not a dependency
+
+        return SentenceTransformer(model)
+    except Exception as error:  # noqa: BLE001 - one line for all that can be wrong with it
+        wanted = f"the name or folder of a sentence-transformers model ({one_line(error)})"
+        remedy = "correct it, or pip install sentence-transformers"
+        raise UserError("semantic_model", repr(model), wanted, remedy) from None

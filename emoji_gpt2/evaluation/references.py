@@ -3,20 +3,18 @@
     references = merged([Example("birthday", ("🎂", "🎉")), Example("birthday", ("🥳",))])
     references.texts, references.answers        # ["birthday"], [[("🎂", "🎉"), ("🥳",)]]
 
-Rows of the same normalised text are one text with several answers. Evaluating needs no training
-rows, so nothing here knows of stores or splits.
+Rows of the same normalised text are one text with several answers.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoji_gpt2.data.examples import Example, Report, name_examples, read_examples
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming
-from emoji_gpt2.tables.cells import emoji_cell
-from emoji_gpt2.tables.source import Chunk, Reading, open_source
+from emoji_gpt2.tables.source import Reading, Source, open_source
 
 NAMES = "names"
 """Instead of a file: the built-in table's untoned emoji with their names."""
@@ -34,53 +32,42 @@ class References:
         texts: In the order in which they first stand in the table.
         answers: Of each text, the emoji of each of its rows in order, fully-qualified.
         report: What was read and dropped.
+        took: Lines that say what was read.
     """
 
     texts: list[str] = field(default_factory=list)
     answers: list[list[Answer]] = field(default_factory=list)
     report: Report = field(default_factory=lambda: Report("pairs"))
+    took: list[str] = field(default_factory=list)
 
     @property
-    def rows(self) -> int:
-        """How many rows are used."""
-        return sum(map(len, self.answers))
-
-    def single_label(self) -> bool:
-        """Return whether every text has one right emoji, as in classification."""
-        return not self.with_several()
+    def rows(self) -> list[Answer]:
+        """The answers of all rows, one after another."""
+        return [answer for answers in self.answers for answer in answers]
 
     def with_several(self) -> int:
-        """Return how many texts have several right emoji."""
-        return sum(len(set(emoji_of(answers))) > 1 for answers in self.answers)
-
-    def longest(self) -> int:
-        """Return how many emoji the longest answer has."""
-        return max(len(answer) for answers in self.answers for answer in answers)
+        """Return how many rows have several different emoji; without any, it is classification."""
+        return sum(len(set(answer)) > 1 for answer in self.rows)
 
     def mean_length(self) -> float:
         """Return how many distinct emoji an answer has on average."""
-        return sum(len(set(a)) for answers in self.answers for a in answers) / self.rows
+        return sum(len(set(answer)) for answer in self.rows) / len(self.rows)
 
     def texts_of(self) -> Counter[str]:
         """Return in how many texts each emoji is right."""
-        return Counter(e for answers in self.answers for e in set(emoji_of(answers)))
+        return Counter(e for answers in self.answers for e in {e for a in answers for e in a})
 
     def summary(self) -> str:
         """Return one line: rows read, texts, and the rows dropped by reason."""
         report = self.report
         line = (
             f"{report.source}: {report.rows_read:,} rows read, {len(self.texts):,} distinct texts "
-            f"with {self.rows:,} answers of {self.mean_length():.2f} distinct emoji on average"
+            f"with {len(self.rows):,} answers of {self.mean_length():.2f} distinct emoji on average"
         )
-        reasons = [f"{count:,} {reason}" for reason, count in report.dropped.most_common()]
+        reasons = report.reasons()
         noted = [f"{count:,} with {what}" for what, count in report.noted.most_common()]
-        line += f"; rows dropped: {', '.join(reasons)}" if reasons else "; no row dropped"
+        line += f"; rows dropped: {reasons}" if reasons else "; no row dropped"
         return line + (f"; {', '.join(noted)}" if noted else "")
-
-
-def emoji_of(answers: Iterable[Answer]) -> list[str]:
-    """Return the emoji of all of a text's answers, one after another."""
-    return [emoji for answer in answers for emoji in answer]
 
 
 def merged(
@@ -93,22 +80,18 @@ def merged(
     Args:
         examples: Texts, normalised, and their emoji.
         report: Counts the rows read and dropped.
-        candidates: What may be answered: other emoji are taken out of the answers, and rows
+        candidates: The emoji that may be answered: others are removed from the answers, and rows
             without any of them are dropped.
     """
-    references = References(report=report or Report("pairs"))
-    place: dict[str, int] = {}
+    report = report or Report("pairs")
+    answers_of: dict[str, list[Answer]] = {}
     for text, emoji, _ in examples:
         answer = tuple(e for e in emoji if candidates is None or e in candidates)
-        if not answer:
-            references.report.dropped["no emoji among the candidates"] += 1
-            continue
-        if text not in place:
-            place[text] = len(references.texts)
-            references.texts.append(text)
-            references.answers.append([])
-        references.answers[place[text]].append(answer)
-    return references
+        if answer:
+            answers_of.setdefault(text, []).append(answer)
+        else:
+            report.dropped["no emoji among the candidates"] += 1
+    return References(list(answers_of), list(answers_of.values()), report)
 
 
 def read_references(
@@ -116,9 +99,7 @@ def read_references(
     cache_dir: Path,
     *,
     candidates: Collection[str] | None = None,
-    text_column: str | None = None,
-    emoji_column: str | None = None,
-    encoding: str | None = None,
+    reading: Reading | None = None,
     argument: str = "data",
 ) -> References:
     """Return the texts and right answers of a table.
@@ -127,48 +108,41 @@ def read_references(
         rows: Its path or address, ``"names"``, or pairs.
         cache_dir: The folder below which downloads are kept.
         candidates: As for ``merged``.
-        text_column: The column of texts; None finds it by name.
-        emoji_column: The column of emoji; None finds it by name.
-        encoding: Of a text file.
+        reading: How to read the table.
         argument: What to call ``rows`` in an error.
 
     Raises:
         UserError: it cannot be read, or no row can be used.
     """
     table = EmojiTable.builtin()
-    columns = text_column, emoji_column
     name = "built-in names" if rows == NAMES else rows if isinstance(rows, str | Path) else "pairs"
-    report = Report(str(name))
+    report, took = Report(str(name)), []
     if rows == NAMES:
         examples: Iterable[Example] = name_examples(table, "drop", report)
     else:
         with blaming(argument, "data.path"):
+            source = _source(rows, reading, cache_dir)
             examples = [
                 example
-                for chunk in _chunks(rows, cache_dir, *columns, encoding)
-                for example in read_examples(chunk, table, "keep", report)
+                for chunk in source.chunks()
+                for example in read_examples(chunk, table, "keep", report, source.unit)
             ]
+            report.check()
+            took = source.took if isinstance(rows, str | Path) else []
     references = merged(examples, report, candidates)
+    references.took = took
     if not references.texts:
-        dropped = ", ".join(f"{n:,} {reason}" for reason, n in report.dropped.most_common())
-        got = f"no usable row in {name} ({dropped or 'no rows'})"
+        got = f"no usable row in {name} ({report.reasons() or 'no rows'})"
         raise UserError(argument, got, "texts with emoji", "check its columns")
     return references
 
 
-def _chunks(
-    rows: Rows,
-    cache_dir: Path,
-    text_column: str | None,
-    emoji_column: str | None,
-    encoding: str | None,
-) -> Iterator[Chunk]:
+def _source(
+    rows: str | Path | Sequence[tuple[str, str]], reading: Reading | None, cache_dir: Path
+) -> Source:
     if isinstance(rows, str | Path):
-        yield from open_source(
-            rows,
-            Reading(text_column, emoji_column, encoding),
-            cache_dir=cache_dir,
-        ).chunks()
-    else:
-        texts, cells = [text for text, _ in rows], [cell for _, cell in rows]
-        yield Chunk(texts, list(map(emoji_cell, cells)))
+        return open_source(rows, reading, cache_dir=cache_dir)
+    import pandas as pd  # noqa: PLC0415 (slow, and needed for pairs only)
+
+    frame = pd.DataFrame(rows, columns=["text", "emoji"])
+    return open_source(frame, Reading("text", "emoji"), cache_dir=cache_dir)

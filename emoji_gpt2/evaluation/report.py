@@ -1,19 +1,17 @@
-"""The result of an evaluation, and how it is shown: a table on screen, Markdown, JSON.
+"""The result of an evaluation, and how it is shown: Markdown and JSON.
 
-evaluation.to_text()            # for a terminal
-evaluation.save(Path("results"))    # evaluation.json, evaluation.md, with matplotlib also .png
+print(evaluation.to_markdown())
+evaluation.save(Path("results"))    # evaluation.json and evaluation.md
 """
 
 import json
-import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.evaluation.picture import can_plot, evaluation_png
-from emoji_gpt2.evaluation.scores import Bin, Estimate
+from emoji_gpt2.evaluation.scores import Estimate
 
 LABELS = {
     "hit_at_1": "hit@1",
@@ -28,11 +26,8 @@ LABELS = {
     "set_recall": "set recall",
     "set_f1": "set F1",
     "exact_match": "exact match",
-    "invalid": "invalid outputs",
 }
-STEM = "evaluation"
-GROUPS = """A text is of each group that one of its right emoji is of, and a hit of the group when
-one of these is among the best."""
+FILES = ("evaluation.json", "evaluation.md")
 
 
 @dataclass
@@ -57,12 +52,11 @@ class Evaluation:
     Attributes:
         model: Where it came from.
         texts: How many distinct texts.
-        single_label: Whether each has one right emoji.
-        candidates: What could be answered; None is all emoji.
+        rows: How many rows of the table these are.
+        single_label: Whether each row has one emoji; accuracy and macro-F1 are over rows then.
+        candidates: The emoji that could be answered; None is all.
         max_emoji: Emoji that a generated answer could have; None if none was generated.
         systems: The model and the baselines by name.
-        groups: Of the model, by group of emoji: texts and hits.
-        calibration: Of the model, how often first guesses of a probability are right.
         notes: What was read and dropped.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -70,12 +64,11 @@ class Evaluation:
 
     model: str
     texts: int
+    rows: int
     single_label: bool
     candidates: list[str] | None
     max_emoji: int | None
     systems: dict[str, System]
-    groups: dict[str, dict[str, float]]
-    calibration: list[Bin]
     notes: list[str]
     resamples: int
     seed: int
@@ -87,102 +80,42 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Return all of it as JSON; a number with its interval is [value, low, high]."""
-        record = asdict(self) | {
-            "systems": {
-                name: {
-                    "note": system.note,
-                    "exact": {key: list(one) for key, one in system.exact.items()},
-                    "untoned": {key: list(one) for key, one in system.untoned.items()},
-                }
-                for name, system in self.systems.items()
-            },
-            "calibration": [_without_nan(one) for one in self.calibration],
-        }
-        return json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
-    def to_text(self) -> str:
-        """Return a table for a terminal, ± half of the 95 % interval."""
-        header, rows = self._table(_short)
-        width = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
-        lines = [
-            "  ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]).rstrip()
-            for row in [header, *rows]
-        ]
-        return "\n".join([*self._about(), "", *lines, "", *self._footnotes()])
-
-    def to_markdown(self, picture: str | None = None) -> str:
-        """Return the tables with whole intervals; ``picture`` is a file to show."""
-        header, rows = self._table(_interval)
-        parts = [
-            f"# Evaluation of {self.model}",
-            "\n".join(f"- {line}" for line in [*self._about(), *self._footnotes()]),
-            _markdown(header, rows),
-            "## By group of emoji",
-            GROUPS,
-            _markdown(
-                ["group", "texts", "hit@1", "hit@5", "hit@10"],
-                [
-                    [name, f"{g['texts']:,}", *(f"{g[f'hit_at_{k}']:.3f}" for k in (1, 5, 10))]
-                    for name, g in self.groups.items()
-                ],
-            ),
-            "## Calibration",
-            _markdown(
-                ["probability of the first guess", "texts", "mean", "right"],
-                [
-                    [
-                        f"{b.low:.2f} to {b.high:.2f}",
-                        f"{b.texts:,}",
-                        f"{b.confidence:.3f}",
-                        f"{b.hit_rate:.3f}",
-                    ]
-                    for b in self.calibration
-                    if b.texts
-                ],
-            ),
-        ]
-        parts += [f"![Hit rates by group, and calibration]({picture})"] if picture else []
-        return "\n\n".join(parts) + "\n"
+    def to_markdown(self) -> str:
+        """Return the scores, ± half of the 95 % interval, with what a reader has to know."""
+        among = f"{len(self.candidates)} candidates" if self.candidates else "all emoji"
+        generated = f"; generated answers of up to {self.max_emoji} emoji" if self.max_emoji else ""
+        notes = [f"{self.texts:,} texts, ranked among {among}{generated}", *self.notes]
+        notes += [f"{name}: {system.note}" for name, system in self.systems.items()]
+        if self.resamples:
+            notes.append(
+                "±: half of the 95 % interval, percentile bootstrap over texts, "
+                f"{self.resamples:,} resamples, seed {self.seed}"
+            )
+        lines = [f"- {note}" for note in notes]
+        rows = [*self._rows("exact", ""), *self._rows("untoned", ", tones aside")]
+        table = markdown_table(["score", *self.systems], rows)
+        return "\n".join([f"# Evaluation of {self.model}", "", table, "", *lines, ""])
 
     def save(self, folder: Path) -> list[Path]:
-        """Write JSON, Markdown and, with matplotlib, a picture; return the files.
+        """Write JSON and Markdown; return the files.
 
         Raises:
             UserError: one of them exists.
         """
         files = output_files(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = files[2].name if len(files) > 2 else None
-        files[0].write_text(self.to_json(), encoding="utf-8")
-        files[1].write_text(self.to_markdown(picture), encoding="utf-8")
-        if picture:
-            files[2].write_bytes(evaluation_png(self.groups, self.calibration))
+        for file, content in zip(files, (self.to_json(), self.to_markdown()), strict=True):
+            file.write_text(content, encoding="utf-8")
         return files
 
-    def _table(self, show: Callable[[Estimate], str]) -> tuple[list[str], list[list[str]]]:
-        header = ["", *self.systems]
-        rows = []
-        for side, suffix in (("exact", ""), ("untoned", ", tones aside")):
-            found = [getattr(system, side) for system in self.systems.values()]
-            for name, label in LABELS.items():
-                if name in found[0]:
-                    cells = [show(one[name]) if name in one else "-" for one in found]
-                    rows.append([label + suffix, *cells])
-        return header, rows
-
-    def _about(self) -> list[str]:
-        among = f"{len(self.candidates)} candidates" if self.candidates else "all emoji"
-        generated = f"; generated answers of up to {self.max_emoji} emoji" if self.max_emoji else ""
-        return [f"{self.texts:,} texts, ranked among {among}{generated}", *self.notes]
-
-    def _footnotes(self) -> list[str]:
-        lines = [f"{name}: {system.note}" for name, system in self.systems.items()]
-        if self.resamples:
-            lines.append(
-                f"Intervals: 95 %, bootstrap over texts, {self.resamples:,} resamples, "
-                f"seed {self.seed}"
-            )
-        return lines
+    def _rows(self, side: str, suffix: str) -> list[list[str]]:
+        found: list[dict[str, Estimate]] = [getattr(one, side) for one in self.systems.values()]
+        return [
+            [label + suffix, *(str(one.get(name, "-")) for one in found)]
+            for name, label in LABELS.items()
+            if name in found[0]
+        ]
 
 
 def output_files(folder: Path) -> list[Path]:
@@ -191,42 +124,27 @@ def output_files(folder: Path) -> list[Path]:
     Raises:
         UserError: one of them exists, or the folder cannot be made.
     """
+    got = repr(str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"--output_dir: got {str(folder)!r}, wanted a folder that can be written "
-            f"({error.strerror}); name another"
-        ) from error
-    ends = (".json", ".md", ".png") if can_plot() else (".json", ".md")
-    files = [folder / f"{STEM}{end}" for end in ends]
+        wanted = f"a folder that can be written ({error.strerror})"
+        raise UserError("output_dir", got, wanted, "name another") from error
+    files = [folder / name for name in FILES]
     for file in files:
         if file.exists():
-            raise UserError(
-                f"--output_dir: got {str(folder)!r}, which has an {file.name}, wanted a folder "
-                "without one; name another or remove it"
-            )
+            got += f", which has an {file.name}"
+            raise UserError("output_dir", got, "a folder without one", "name another or remove it")
     return files
 
 
-def _short(one: Estimate) -> str:
-    if one.low is None or one.high is None:
-        return f"{one.value:.3f}       "
-    return f"{one.value:.3f} ±{(one.high - one.low) / 2:.3f}"
-
-
-def _interval(one: Estimate) -> str:
-    if one.low is None or one.high is None:
-        return f"{one.value:.3f}"
-    return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _without_nan(one: Bin) -> dict[str, float | None]:
-    return {k: None if math.isnan(v) else v for k, v in one._asdict().items()}
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, its columns aligned for reading in a terminal."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    padded = [
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)

@@ -1,15 +1,13 @@
-"""What is measured of rankings and answers, text by text, and how sure the means are.
+"""Scores of rankings and answers, text by text, and confidence intervals of their means.
 
     ranks = answer_ranks(scores_BV, row_P, column_P)
-    estimates = bootstrap({"hit_at_1": Mean(ranks == 1)}, n_texts)     # value and 95 % interval
+    estimates = bootstrap({"mrr": mean(1 / ranks.best_B)}, n_texts)     # value and 95 % interval
 
-NumPy only. Shapes: T texts, B texts of a batch, V emoji, P pairs of a text and a right emoji of it,
-ascending by text, R resamples.
+NumPy only. Shapes: T texts, R rows of the table, B texts of a batch, V emoji, P pairs of a text and
+a right emoji of it, C counts of the texts (one per resample).
 """
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,191 +15,119 @@ import numpy as np
 Array = np.ndarray
 
 INTERVAL = (2.5, 97.5)
-"""Percentiles of the resamples: 95 % lie between."""
+"""Percentiles of the resamples; 95 % lie between."""
 BINS = 15
 """Of the top probability, of equal width, as in Guo et al., https://arxiv.org/abs/1706.04599."""
 _BLOCK = 4_000_000
-"""Counts of resamples held at a time."""
-
-
-class View:
-    """Which columns of a ranking count, and which of them are one: all scores are taken of this.
-
-    Args:
-        columns: The emoji that may be answered, by their number in the ranking.
-        group: For each of these, the number, from 0, of what it counts as.
-    """
-
-    def __init__(self, columns: Array, group: Array) -> None:
-        order = np.argsort(group, kind="stable")
-        self._columns = columns[order]
-        _, self._starts = np.unique(group[order], return_index=True)
-        self._whole = len(self._starts) == len(columns)
-
-    def scores(self, scores_BV: Array, *, log_probabilities: bool) -> Array:
-        """Return the scores of each group: the best of its emoji's.
-
-        Of log-probabilities, a group's is that of any of its emoji, among those that count.
-        """
-        scores_BV = scores_BV[:, self._columns].astype(np.float64)
-        if not log_probabilities:
-            return scores_BV if self._whole else np.maximum.reduceat(scores_BV, self._starts, 1)
-        scores_BV -= _log_sum(scores_BV)
-        if self._whole:
-            return scores_BV
-        with np.errstate(divide="ignore"):
-            return np.log(np.add.reduceat(np.exp(scores_BV), self._starts, 1))
-
-
-def _log_sum(scores_BV: Array) -> Array:
-    top_B1 = scores_BV.max(1, keepdims=True)
-    total_B1: Array = top_B1 + np.log(np.exp(scores_BV - top_B1).sum(1, keepdims=True))
-    return total_B1
+"""Counts of resamples held in memory at a time."""
 
 
 class Ranks(NamedTuple):
-    """Ranks from 1; ties and NaN count against the ranking.
+    """How a ranking did; ties and NaN count against it.
 
     Attributes:
-        best_B: Of each text's best-scored right emoji, among all that are not right.
-        own_P: Of each right emoji, among all others.
+        best_B: The rank from 1 of each text's best-scored right emoji, among those not right.
+        guess_B: The column of each text's best score; -1 where several columns have it.
     """
 
     best_B: Array
-    own_P: Array
+    guess_B: Array
 
 
 def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
-    """Return the ranks of the right emoji, at least one of each text."""
-    own_P = scores_BV[row_P, column_P]
-    starts_B = np.searchsorted(row_P, np.arange(len(scores_BV)))
-    best_B = np.maximum.reduceat(own_P, starts_B)
-    as_good_B = (~(scores_BV < best_B[:, None])).sum(1)
-    right_as_good_B = np.add.reduceat((~(own_P < best_B[row_P])).astype(int), starts_B)
-    own_rank_P = (~(scores_BV[row_P] < own_P[:, None])).sum(1)
-    return Ranks(1 + as_good_B - right_as_good_B, own_rank_P)
-
-
-def first_guess(scores_BV: Array) -> Array:
-    """Return each text's best column, ``[B]``; -1 where several are: ties count as wrong."""
-    best_B = scores_BV.argmax(1)
+    """Return the ranks of the right emoji, of which each text has at least one."""
+    right_BV = np.zeros(scores_BV.shape, dtype=bool)
+    right_BV[row_P, column_P] = True
+    best_right_B1 = np.where(right_BV, scores_BV, -np.inf).max(1, keepdims=True)
+    before_BV = ~(scores_BV < best_right_B1) & ~right_BV
     tied_B = (scores_BV == scores_BV.max(1, keepdims=True)).sum(1) != 1
-    return np.where(tied_B, -1, best_B)
+    return Ranks(1 + before_BV.sum(1), np.where(tied_B, -1, scores_BV.argmax(1)))
 
 
 class SetScores(NamedTuple):
-    """An answer against the reference that it fits best (the highest F1), as sets; all in 0..1."""
+    """Scores of an answer as a set of emoji, from 0 to 1."""
 
+    f1: float
     precision: float
     recall: float
-    f1: float
 
 
 def set_scores(answer: Collection[str], references: Sequence[Collection[str]]) -> SetScores:
-    """Return precision, recall and F1 of an answer's emoji; an empty answer has 0."""
+    """Return the scores against the reference with the highest F1; an empty answer has 0."""
     given, best = set(answer), SetScores(0.0, 0.0, 0.0)
     for wanted in map(set, references):
-        shared = len(given & wanted)
-        if shared:
+        if shared := len(given & wanted):
             f1 = 2 * shared / (len(given) + len(wanted))
-            best = max(best, SetScores(shared / len(given), shared / len(wanted), f1), key=_f1)
+            best = max(best, SetScores(f1, shared / len(given), shared / len(wanted)))
     return best
 
 
-def _f1(scores: SetScores) -> float:
-    return scores.f1
+def calibration_error(confidence_T: Array, hit_T: Array, bins: int = BINS) -> float:
+    """Return the expected calibration error: the gap of confidence and hit rate, a mean over texts.
 
-
-class Bin(NamedTuple):
-    """Texts whose top probability lies in one bin.
-
-    Attributes:
-        low: Where the bin begins; a probability of just this is in the bin below.
-        high: Where it ends.
-        texts: How many.
-        confidence: Their mean top probability; NaN without texts.
-        hit_rate: The share whose first guess is right.
+    Args:
+        confidence_T: The probability of each first guess.
+        hit_T: Whether it is right.
+        bins: A probability that lies between two of them is in the lower one.
     """
-
-    low: float
-    high: float
-    texts: int
-    confidence: float
-    hit_rate: float
-
-
-def reliability(confidence_T: Array, hit_T: Array, bins: int = BINS) -> list[Bin]:
-    """Return how often first guesses are right, by their probability."""
     bin_T = np.clip(np.ceil(confidence_T * bins).astype(int) - 1, 0, bins - 1)
-    texts, sums, hits = (
-        np.bincount(bin_T, weights, minlength=bins) for weights in (None, confidence_T, hit_T)
-    )
-    with np.errstate(invalid="ignore"):
-        rows = zip(texts.tolist(), (sums / texts).tolist(), (hits / texts).tolist(), strict=True)
-    return [Bin(i / bins, (i + 1) / bins, *row) for i, row in enumerate(rows)]
-
-
-def calibration_error(table: Sequence[Bin]) -> float:
-    """Return the expected calibration error: the mean gap of confidence and hit rate over texts."""
-    filled = [b for b in table if b.texts]
-    total = sum(b.texts for b in filled)
-    return math.fsum(abs(b.confidence - b.hit_rate) * b.texts for b in filled) / total
+    return float(np.abs(np.bincount(bin_T, confidence_T - hit_T)).sum() / len(bin_T))
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval; None where no interval is given."""
+    """A number with its 95 % interval, None where no interval was computed."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
-
-@dataclass
-class Mean:
-    """The mean of a value over texts, or a sum over texts divided by another."""
-
-    values_T: Array
-    weights_T: Array | None = None
-
-    def resampled(self, counts_RT: Array) -> Array:
-        """Return it for texts that each count so often, ``[R]``."""
-        divisor = counts_RT.sum(1) if self.weights_T is None else counts_RT @ self.weights_T
-        means_R: Array = counts_RT @ self.values_T.astype(np.float64) / divisor
-        return means_R
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
 
 
-@dataclass
-class MacroF1:
-    """The F1 of each class, averaged over the classes that occur as labels.
+Statistic = Callable[[Array], Array]
+"""Takes how often each text counts, ``[C, T]``, and returns a value for each, ``[C]``."""
 
-    Classes that are only predicted count as their victims' misses: the average is over the same
-    classes for every system.
 
-    Attributes:
-        labels_T: The right class of each text.
-        predicted_T: The class predicted, -1 for none.
+def mean(values_T: Array, weights_T: Array | None = None) -> Statistic:
+    """Return the mean over texts or, with weights, the sum of values over that of weights."""
+    values_T = values_T.astype(np.float64)
+    divisors_T = np.ones(len(values_T)) if weights_T is None else weights_T
+
+    def of(counts_CT: Array) -> Array:
+        means_C: Array = counts_CT @ values_T / (counts_CT @ divisors_T)
+        return means_C
+
+    return of
+
+
+def macro_f1(text_R: Array, label_R: Array, predicted_T: Array) -> Statistic:
+    """Return the F1 of each class over the rows of a table, averaged over the classes they have.
+
+    As scikit-learn's ``f1_score(y_true, y_pred, labels=numpy.unique(y_true), average="macro")``: a
+    class that is predicted only has no F1 of its own, so that the average is over the same classes
+    for every model.
+
+    Args:
+        text_R: The text of each row.
+        label_R: The class of each row.
+        predicted_T: The class predicted of each text, -1 for none.
     """
+    n_classes = 2 + max(label_R.max(), predicted_T.max())  # 0 is none
+    right_R, guess_R = 1 + label_R, 1 + predicted_T[text_R]
+    hit_R = right_R == guess_R
 
-    labels_T: Array
-    predicted_T: Array
+    def of(counts_T: Array) -> float:
+        counts_R = counts_T[text_R]
+        right = np.bincount(right_R, counts_R, n_classes)
+        guessed = np.bincount(guess_R, counts_R, n_classes)
+        hits = np.bincount(right_R, counts_R * hit_R, n_classes)
+        there = right > 0
+        return float((2 * hits[there] / (right + guessed)[there]).mean())
 
-    def resampled(self, counts_RT: Array) -> Array:
-        """Return it for texts that each count so often, ``[R]``."""
-        classes, label_T = np.unique(self.labels_T, return_inverse=True)
-        place_T = np.searchsorted(classes, self.predicted_T).clip(max=len(classes) - 1)
-        known_T = classes[place_T] == self.predicted_T
-        hit_T = known_T & (place_T == label_T)
-        n, found = len(classes), []
-        for counts_T in counts_RT:
-            hits = np.bincount(label_T, counts_T * hit_T, n)
-            support = np.bincount(label_T, counts_T, n)
-            predicted = np.bincount(place_T, counts_T * known_T, n)
-            there = support > 0
-            found.append((2 * hits[there] / (support + predicted)[there]).mean())
-        return np.array(found)
-
-
-Statistic = Mean | MacroF1
+    return lambda counts_CT: np.array([of(counts_T) for counts_T in counts_CT])
 
 
 def bootstrap(
@@ -214,28 +140,26 @@ def bootstrap(
 
     Args:
         statistics: By name, of the same texts.
-        n_texts: How many.
-        resamples: 0 gives no intervals.
+        n_texts: How many texts there are.
+        resamples: How many; 0 gives no intervals.
         seed: Of the resamples.
     """
     once = np.ones((1, n_texts))
-    values = {name: float(one.resampled(once)[0]) for name, one in statistics.items()}
+    values = {name: float(one(once)[0]) for name, one in statistics.items()}
     if not resamples:
         return {name: Estimate(value) for name, value in values.items()}
     found: dict[str, list[Array]] = {name: [] for name in statistics}
-    for counts_RT in _resamples(n_texts, resamples, seed):
+    for counts_CT in _resamples(n_texts, resamples, seed):
         for name, one in statistics.items():
-            found[name].append(one.resampled(counts_RT))
+            found[name].append(one(counts_CT))
     ends = {name: np.percentile(np.concatenate(f), INTERVAL).tolist() for name, f in found.items()}
     return {name: Estimate(values[name], *ends[name]) for name in statistics}
 
 
 def _resamples(n_texts: int, resamples: int, seed: int) -> Iterator[Array]:
-    """Yield how often each text is drawn, ``[R, T]``, for some resamples at a time."""
+    """Yield how often each text is drawn, ``[C, T]``, for some resamples at a time."""
     rng = np.random.default_rng(seed)
     at_once = max(1, _BLOCK // n_texts)
     for start in range(0, resamples, at_once):
         n = min(at_once, resamples - start)
-        drawn = rng.integers(n_texts, size=(n, n_texts)) + n_texts * np.arange(n)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=n * n_texts)
-        yield counts.reshape(n, n_texts).astype(np.float64)
+        yield rng.multinomial(n_texts, np.full(n_texts, 1 / n_texts), n).astype(np.float64)

@@ -70,6 +70,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--input", help="table or list of texts (CSV, TSV, JSON, Parquet, plain text)")
     add("--text_column", help="its column of texts, by name or number (default: found)")
     add("--encoding", help="its encoding (default: found)")
+    add("--delimiter", help="what separates its cells (default: found)")
     add(
         "--output",
         help="CSV file to write: each text, its emoji and the probability of the first of them "
@@ -88,7 +89,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def read_texts(options: argparse.Namespace) -> list[str]:
     """Return the texts of the command line, the input table or standard input."""
     if options.input:
-        reading = Reading(options.text_column, encoding=options.encoding)
+        reading = Reading(
+            options.text_column, encoding=options.encoding, delimiter=options.delimiter
+        )
         source = open_source(
             options.input, reading, cache_dir=default_cache_dir(), needs_emoji=False
         )

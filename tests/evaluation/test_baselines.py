@@ -11,6 +11,7 @@ from emoji_gpt2.emoji.table import Emoji, EmojiTable
 from emoji_gpt2.evaluation.baselines import (
     LexicalMatcher,
     Weighting,
+    most_frequent,
     ranking_metrics,
 )
 from emoji_gpt2.evaluation.scores import answer_ranks
@@ -97,8 +98,12 @@ def test_ranks_are_those_of_the_model_s_metrics() -> None:
         theirs = metrics.best_answer_rank(torch.tensor(scores)[None], torch.tensor(answers)[None])
         ours = answer_ranks(scores[None], np.zeros(3, int), answers).best_B
         assert ours.tolist() == theirs.tolist()
-    tied = answer_ranks(np.zeros((1, 10)), np.zeros(1, int), np.array([3]))
-    assert tied.best_B.tolist() == [10], "all ties count against"
+
+
+def test_the_most_frequent_come_first_and_equal_counts_in_table_order() -> None:
+    probabilities = np.exp(most_frequent(np.array([0, 2, 0, 1])))
+    assert probabilities == pytest.approx([1 / 7, 3 / 7, 1 / 7, 2 / 7], abs=1e-5)
+    assert np.argsort(-probabilities).tolist() == [1, 3, 0, 2]
 
 
 def test_ranking_metrics() -> None:
