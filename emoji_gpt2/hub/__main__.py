@@ -11,15 +11,7 @@ from pathlib import Path
 
 from emoji_gpt2.errors import OneLineParser, UserError, one_line_errors
 from emoji_gpt2.files import LAST, MODEL
-from emoji_gpt2.hub.client import (
-    REQUEST_TIMEOUT_S,
-    check_access,
-    commit_files,
-    files_of,
-    reason,
-    request_timeouts,
-    with_retries,
-)
+from emoji_gpt2.hub.client import check_access, commit_files, files_of, reason, with_retries
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +40,7 @@ def push(
     if (folder / LAST).is_file():
         files[LAST] = folder / LAST
     try:
-        with request_timeouts(REQUEST_TIMEOUT_S):
-            address, note = with_retries(lambda: commit_files(files, repo_id, revision))
+        address, note = with_retries(lambda: commit_files(files, repo_id, revision))
     except Exception as error:  # noqa: BLE001 - one line for all of them
         raise UserError(
             f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
