@@ -149,42 +149,34 @@ def _read_readme(repo_id: str, commit: str | None) -> bytes:
 
 
 def with_retries(
-    action: Callable[[], T], tries: int = TRIES, pause: Callable[[float, str], None] | None = None
+    action: Callable[[], T],
+    tries: int = TRIES,
+    pause: Callable[[float, str], object] = lambda seconds, _: time.sleep(seconds),
 ) -> T:
     """Return what ``action`` returns; try again after an error that may pass.
 
     Args:
         action: What to try.
         tries: How often at most.
-        pause: Called before another try, with the seconds to wait and why; None sleeps.
+        pause: Called before another try, with the seconds to wait and why.
 
     Raises:
         Exception: the last error of ``action``, or an error of ``pause``.
     """
-    for attempt in range(1, tries):
+    attempt = 0
+    while True:
+        attempt += 1
+        session = get_session()
+        if session.timeout.read is None:  # for ever; a limit that the user has set is kept
+            session.timeout = REQUEST_TIMEOUT_S
         try:
-            return _with_timeout(action)
+            return action()
         except Exception as error:
             wait = wait_before_retry(error, attempt)
-            if wait is None:
+            if wait is None or attempt == tries:
                 raise
             why = reason(error)
-        if pause:
-            pause(wait, why)
-        else:
-            time.sleep(wait)
-    return _with_timeout(action)
-
-
-def _with_timeout(action: Callable[[], T]) -> T:
-    """Call ``action`` after limiting how long the client waits for a reply.
-
-    By default the client waits for ever. A limit that the user has set is kept.
-    """
-    session = get_session()
-    if session.timeout.read is None:
-        session.timeout = REQUEST_TIMEOUT_S
-    return action()
+        pause(wait, why)
 
 
 def wait_before_retry(error: BaseException, attempt: int) -> float | None:
@@ -232,12 +224,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Hide the client's progress bars, which would break training's, unless HF_* asks for them."""
-    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
+    """Hide the client's progress bars, which disturb training's, unless the environment decides."""
+    hide = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        if hide:
+            enable_progress_bars()
