@@ -11,8 +11,9 @@ error. ``huggingface_hub`` retries uploads and downloads by itself, but not the 
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
@@ -142,10 +143,10 @@ def commit_files(
 
 
 def _read_readme(repo_id: str, commit: str | None) -> bytes:
-    try:
-        return Path(hf_hub_download(repo_id, README, revision=commit)).read_bytes()
-    except RemoteEntryNotFoundError:
-        return b""
+    with TemporaryDirectory() as folder, suppress(RemoteEntryNotFoundError):
+        path = hf_hub_download(repo_id, README, revision=commit, local_dir=folder)
+        return Path(path).read_bytes()
+    return b""
 
 
 def with_retries(
