@@ -224,25 +224,27 @@ class PushToHub(Callback):
         """Wait for the pushes, report, and return the failures."""
         uploader, self._uploader = self._uploader, None
         assert uploader is not None
-        kept = None
+        model, only = self._exported(), None
         try:
             uploader.close(at_most)
-            kept = next(self._aside.glob(f"best-*/{MODEL}"), None) if uploader.failures else None
+            if uploader.failures and model is None:
+                only = next(self._aside.glob(f"best-*/{MODEL}"), None)
         finally:
-            if not kept:
+            if not only:
                 shutil.rmtree(self._aside, ignore_errors=True)
         rank_zero_info(f"Pushes to the Hub repository {self.repo_id}: {uploader.pushed} went well.")
         if uploader.failures:
-            failed = "\n".join(f"  {failure}" for failure in uploader.failures)
-            by_hand = f"python -m emoji_gpt2.hub push {kept or self._to_push_by_hand(trainer)}"
-            by_hand += f" --repo_id {self.repo_id}"
-            by_hand += f" --revision {self.revision}" if self.revision else ""
-            log.warning("%d failed:\n%s\nPush by hand: %s", len(uploader.failures), failed, by_hand)
+            if self.strategy in ("checkpoint", "all_checkpoints"):
+                model = None
+            folder = only or model or self._home(trainer)
+            branch = f" --revision {self.revision}" if self.revision else ""
+            log.warning(
+                "%d failed:\n  %s\nPush by hand: %s",
+                len(uploader.failures),
+                "\n  ".join(uploader.failures),
+                f"python -m emoji_gpt2.hub push {folder} --repo_id {self.repo_id}{branch}",
+            )
         return uploader.failures
-
-    def _to_push_by_hand(self, trainer: Trainer) -> Path:
-        with_checkpoint = self.strategy in ("checkpoint", "all_checkpoints")
-        return (None if with_checkpoint else self._exported()) or self._home(trainer)
 
     def _home(self, trainer: Trainer) -> Path:
         """Return the folder that the run writes into."""
