@@ -199,29 +199,6 @@ def test_the_client_sends_a_commit_once(
     assert len(repo.commits) == commits
 
 
-def test_a_fault_that_stays(hub: HubServer, api: HfApi, waits: list[float]) -> None:
-    hub.add_repo(REPO, {"a": b"b"})
-    hub.faults.append(Fault("POST", "/preupload/", times=None, after=1))
-    push(api, {"new.txt": b"1"})
-    with pytest.raises(HfHubHTTPError, match="503"):
-        push(api, {"new.txt": b"2"})
-    assert len(waits) == 5
-
-
-@LFS_PUT
-@pytest.mark.usefixtures("waits")
-def test_a_cut_lfs_upload_is_sent_again(
-    hub: HubServer, api: HfApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    hub.upload_mode = "lfs"
-    repo = hub.add_repo(REPO, {"a": b"b"})
-    hub.faults.append(Fault("PUT", "/lfs/", kind="cut"))
-    push(api)
-    assert hub.count("PUT", "/lfs/") == 2
-    assert repo.files["model.safetensors"] == FILES["model.safetensors"]
-
-
 @pytest.mark.usefixtures("waits")
 def test_a_cut_download_is_resumed(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)  # what came before the cut is kept
