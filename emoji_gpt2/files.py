@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import stat
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -250,16 +249,8 @@ def checkpoint_from_hub(address: str) -> str:
         raise MissingFileError("ckpt_path", repr(public(address)), wanted)
     repo_id, revision, file = match.groups()
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
     try:
-        for wait in (1, 2, 4):  # the client tries downloads again, but not its first question
-            try:
-                return hf_hub_download(repo_id, file, revision=revision)
-            except HfHubHTTPError as error:
-                if error.response.status_code < 500:
-                    raise
-            time.sleep(wait)
         return hf_hub_download(repo_id, file, revision=revision)
     except Exception as error:  # noqa: BLE001 - one line for all of them
         got = f"{address!r}, which the Hub did not give ({one_line(error)})"

@@ -11,15 +11,7 @@ from pathlib import Path
 
 from emoji_gpt2.errors import OneLineParser, UserError, one_line_errors
 from emoji_gpt2.files import LAST, MODEL
-from emoji_gpt2.hub.client import (
-    REQUEST_TIMEOUT_S,
-    check_access,
-    commit_files,
-    files_of,
-    reason,
-    request_timeouts,
-    with_retries,
-)
+from emoji_gpt2.hub.client import check_access, commit_files, files_of, reason, with_retries
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +29,19 @@ def push(
     Raises:
         UserError: the folder is neither, the repository cannot be written, or the push failed.
     """
-    model = folder / MODEL if (folder / MODEL / "config.json").is_file() else folder
-    if not (model / "config.json").is_file() and not (folder / LAST).is_file():
+    inside, last = folder / MODEL, folder / LAST
+    model = inside if (inside / "config.json").is_file() else folder
+    files = files_of(model) if (model / "config.json").is_file() else {}
+    if last.is_file():
+        files[LAST] = last
+    if not files:
         raise UserError(
             f"DIR: got {str(folder)!r}, wanted a Transformers folder or that of a run, with "
             f"{MODEL}/ or {LAST}; give another"
         )
     repo_id = check_access(repo_id, private, revision, "--repo_id")
-    files = files_of(model) if (model / "config.json").is_file() else {}
-    if (folder / LAST).is_file():
-        files[LAST] = folder / LAST
     try:
-        with request_timeouts(REQUEST_TIMEOUT_S):
-            address, note = with_retries(lambda: commit_files(files, repo_id, revision))
+        address, note = with_retries(lambda: commit_files(files, repo_id, revision))
     except Exception as error:  # noqa: BLE001 - one line for all of them
         raise UserError(
             f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
@@ -62,16 +54,13 @@ def push(
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``push``; a user's mistake is one line on standard error and exit status 2."""
     parser = OneLineParser(
-        prog="python -m emoji_gpt2.hub",
-        description="Push to the Hugging Face Hub.",
-        allow_abbrev=False,
+        prog="python -m emoji_gpt2.hub", description="Push to the Hub.", allow_abbrev=False
     )
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=OneLineParser)
-    command = commands.add_parser("push", help="push a folder in one commit", allow_abbrev=False)
-    command.add_argument("folder", metavar="DIR", type=Path, help="Transformers or run folder")
-    command.add_argument("--repo_id", required=True, metavar="USER/NAME", help="made if missing")
-    command.add_argument("--revision", help="branch, made if missing (default: main)")
-    command.add_argument("--private", action="store_true", default=None, help="if it is made")
+    parser.add_argument("command", choices=["push"], help="push a folder in one commit")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="Transformers or run folder")
+    parser.add_argument("--repo_id", required=True, metavar="USER/NAME", help="made if missing")
+    parser.add_argument("--revision", help="branch, made if missing (default: main)")
+    parser.add_argument("--private", action="store_true", default=None, help="if it is made")
     given = parser.parse_args(words)
     with one_line_errors():
         print(push(given.folder.expanduser(), given.repo_id, given.revision, given.private))

@@ -1,60 +1,47 @@
-"""Talk to the Hugging Face Hub: who may write, one commit per push.
+"""Talk to the Hugging Face Hub: check who may write, push files in one commit.
 
     repo_id = check_access("user/emoji", argument="--hub.repo_id")
-    commit_files(files_of(Path("checkpoints/quickstart/model")), repo_id, message="epoch 3")
+    with_retries(lambda: commit_files(files_of(Path("checkpoints/quickstart/model")), repo_id))
 
-The token comes from the environment (HF_TOKEN) or from ``hf auth login``, and from nowhere else; it
-is taken out of every error. What may pass by itself (429, 5xx, time-outs, cut connections) is tried
-again; https://huggingface.co/docs/hub/rate-limits says how long the Hub wants one to wait.
+The token comes from the environment (HF_TOKEN) or from ``hf auth login``, and is removed from every
+error. ``huggingface_hub`` retries uploads and downloads by itself, but not the commit: that is what
+``with_retries`` is for (https://huggingface.co/docs/hub/rate-limits).
 """
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    HfApi,
-    constants,
-    get_token,
-    hf_hub_url,
-)
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RemoteEntryNotFoundError
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # public, not in __all__
-    _http,
-    build_hf_headers,
-    get_session,
-    hf_raise_for_status,
-)
-from huggingface_hub.utils._http import parse_ratelimit_headers, set_client_factory
-from huggingface_hub.utils._validators import validate_repo_id
-from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
+    get_session,
+    httpx,
+    parse_ratelimit_headers,
+    validate_repo_id,
 )
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.model.readme import README, is_ours
 
 TRIES = 5
-"""How often a push is tried before it counts as failed."""
+"""How often a push is tried before it has failed."""
 FIRST_WAIT_S = 1.0
 """Seconds before the second try; each further wait is twice as long."""
 LONGEST_WAIT_S = 600.0
-"""A server that wants a longer wait is taken at its word: the push has failed."""
+"""Seconds; if the Hub asks for a longer wait, the push has failed."""
 REQUEST_TIMEOUT_S = 60.0
-"""Seconds without a byte from the server after which a request has failed."""
+"""Seconds without a byte from the Hub after which a request has failed."""
 MAY_PASS = (408, 409, 412, 425, 429)
-"""Client errors that another try may not meet again; others will stay."""
+"""Client errors that are worth another try."""
 T = TypeVar("T")
-_timeouts: list[float] = []
-_factories: list[Callable[[], Any]] = []
-_lock = threading.Lock()
 
 
 def check_access(
@@ -63,25 +50,24 @@ def check_access(
     revision: str | None = None,
     argument: str = "--hub.repo_id",
 ) -> str:
-    """Make sure that ``repo_id`` can be written; create it, and the branch, if they are not there.
+    """Check that ``repo_id`` can be written; create it, and the branch, if they do not exist.
 
     Args:
         repo_id: NAME or USER/NAME.
-        private: Of a repository that is created; None is the user's or organization's default.
+        private: Whether a repository that is created is private; None is the account's default.
         revision: A branch; None is main.
-        argument: What an error calls ``repo_id``.
+        argument: The name of ``repo_id`` in an error.
 
     Returns:
         USER/NAME.
 
     Raises:
-        UserError: there is no token, it is wrong or may only read, the repository or branch is not
-            ours to write, the name is no name, or the Hub does not answer.
+        UserError: there is no token, it is wrong or may only read, the repository or branch cannot
+            be written with it, the name is not valid, or the Hub does not answer.
     """
     try:
         validate_repo_id(repo_id)
-        with request_timeouts(REQUEST_TIMEOUT_S):
-            return with_retries(lambda: _prove_write_access(repo_id, private, revision), tries=3)
+        return with_retries(lambda: _prove_write_access(repo_id, private, revision), tries=3)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run must not begin
         raise UserError(
             f"{argument}: got {repo_id!r}, wanted a repository that your token can write "
@@ -94,8 +80,8 @@ def _prove_write_access(repo_id: str, private: bool | None, revision: str | None
     token = api.whoami().get("auth", {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise PermissionError("the token may only read")
-    # Where the repository exists, exist_ok asks for no right to write, nor does create_branch:
-    # a preupload does, and changes nothing.
+    # For a repository and branch that exist, the next two calls need no right to write. A preupload
+    # does, and changes nothing.
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     if revision:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
@@ -111,11 +97,11 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 class Pushed(NamedTuple):
-    """What came of a push.
+    """The result of a push.
 
     Attributes:
-        address: Of the repository.
-        note: That the README.md there stays; empty if it does not.
+        address: The repository's address.
+        note: One line that says that the README.md there is kept; empty if it is not.
     """
 
     address: str
@@ -128,19 +114,21 @@ def commit_files(
     revision: str | None = None,
     message: str = "Push a model",
 ) -> Pushed:
-    """Upload files in one commit; unchanged ones make none, and a person's README.md stays.
+    """Upload the files that changed, in one commit; a person's README.md on the Hub is kept.
 
     Args:
-        files: By their path in the repository; nobody may write them meanwhile.
+        files: By their path in the repository; they must not change meanwhile.
         repo_id: USER/NAME, which exists.
         revision: A branch that exists; None is main.
         message: First line of the commit.
 
     Raises:
-        Exception: whatever the client raises; ``wait_before_retry`` says what to do about it.
+        Exception: whatever the client raises.
     """
-    api = HfApi()
-    there, parent = _readme_there(repo_id, revision) if README in files else (b"", None)
+    api, parent, there = HfApi(), None, b""
+    if README in files:
+        parent = api.repo_info(repo_id, revision=revision).sha
+        there = _read_readme(repo_id, parent)
     stays = not is_ours(there.decode(errors="replace")) and there != files[README].read_bytes()
     # create_commit and not upload_folder, which makes several commits of many files.
     api.create_commit(
@@ -154,71 +142,69 @@ def commit_files(
     return Pushed(f"{api.endpoint}/{repo_id}", note if stays else "")
 
 
-def _readme_there(repo_id: str, revision: str | None) -> tuple[bytes, str | None]:
-    """Return a branch's README.md, empty if there is none, and the commit that it was read from."""
-    reply = get_session().get(
-        hf_hub_url(repo_id, README, revision=revision), headers=build_hf_headers()
-    )
-    commits = (one.headers.get("X-Repo-Commit") for one in (*reply.history, reply))
-    commit = next(filter(None, commits), None)
-    try:
-        hf_raise_for_status(reply)
-    except EntryNotFoundError:
-        return b"", commit
-    return reply.content, commit
+def _read_readme(repo_id: str, commit: str | None) -> bytes:
+    with TemporaryDirectory() as folder, suppress(RemoteEntryNotFoundError):
+        path = hf_hub_download(repo_id, README, revision=commit, local_dir=folder)
+        return Path(path).read_bytes()
+    return b""
 
 
-def with_retries(action: Callable[[], T], tries: int = TRIES) -> T:
-    """Return what ``action`` returns, trying again what may pass by itself.
+def with_retries(
+    action: Callable[[], T],
+    tries: int = TRIES,
+    pause: Callable[[float, str], object] = lambda seconds, _: time.sleep(seconds),
+) -> T:
+    """Return what ``action`` returns; try again after an error that may pass.
+
+    Args:
+        action: What to try.
+        tries: How often at most.
+        pause: Called before another try, with the seconds to wait and why.
 
     Raises:
-        Exception: the last one.
+        Exception: the last error of ``action``, or an error of ``pause``.
     """
-    attempt = 1
+    attempt = 0
     while True:
+        attempt += 1
+        session = get_session()
+        if session.timeout.read is None:  # for ever; a limit that the user has set is kept
+            session.timeout = REQUEST_TIMEOUT_S
         try:
             return action()
         except Exception as error:
             wait = wait_before_retry(error, attempt)
             if wait is None or attempt == tries:
                 raise
-        time.sleep(wait)
-        attempt += 1
+            why = reason(error)
+        pause(wait, why)
 
 
 def wait_before_retry(error: BaseException, attempt: int) -> float | None:
-    """Return the seconds to wait before another try, or None if there is no sense in one.
+    """Return the seconds to wait before another try, or None if another try is useless.
 
     Args:
         error: Of the last try.
         attempt: Its number, from 1.
     """
+    wait = FIRST_WAIT_S * 2 ** (attempt - 1)
     for one in _chain(error):
         if isinstance(one, HfHubHTTPError):
-            status = one.response.status_code
-            if 400 <= status < 500 and status not in MAY_PASS:
+            if one.response.status_code < 500 and one.response.status_code not in MAY_PASS:
                 return None
-            wait = max(FIRST_WAIT_S * 2 ** (attempt - 1), _wanted_wait(one.response.headers))
+            wait = max(wait, _requested_wait(one.response.headers))
             return wait if wait <= LONGEST_WAIT_S else None
-        if isinstance(one, OfflineModeIsEnabled):
-            return None
-        if isinstance(one, ConnectionError | TimeoutError) or _is_of_httpx(one):
-            return FIRST_WAIT_S * 2.0 ** (attempt - 1)
-    # hf_xet raises RuntimeErrors; files and values do not mend by themselves.
-    return FIRST_WAIT_S * 2.0 ** (attempt - 1) if type(error) is RuntimeError else None
+        if isinstance(one, ConnectionError | TimeoutError | httpx.TransportError):
+            return None if isinstance(one, OfflineModeIsEnabled) else wait
+    return wait if type(error) is RuntimeError else None  # as hf_xet raises; others will not pass
 
 
-def _is_of_httpx(error: BaseException) -> bool:
-    """Whether no answer came; the client's library is httpx or httpx2, by its version."""
-    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
-
-
-def _wanted_wait(headers: Any) -> float:
+def _requested_wait(headers: Mapping[str, str]) -> float:
     """Return the seconds that a reply's headers ask to wait."""
     limit = parse_ratelimit_headers(headers)
     if limit and limit.remaining == 0:
         return limit.reset_in_seconds + 1.0  # they are rounded down
-    after = str(headers.get("Retry-After", ""))
+    after = headers.get("Retry-After", "")
     return float(after) if after.isdigit() else 0.0
 
 
@@ -231,49 +217,20 @@ def reason(error: BaseException) -> str:
     return re.sub(r"hf_\w{20,}", "***", line)[:250]
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        current = current.__cause__
-
-
-@contextmanager
-def request_timeouts(seconds: float) -> Iterator[None]:
-    """Give the client's requests a timeout as long as the context lasts; it has none by itself.
-
-    A client factory that the user has set is used, and its timeouts are kept. Contexts of several
-    threads may overlap: the shortest timeout holds.
-    """
-    with _lock:
-        if not _timeouts:
-            _factories.append(_http._GLOBAL_CLIENT_FACTORY)  # noqa: SLF001 - there is no getter
-        _timeouts.append(seconds)
-        set_client_factory(_client)  # closes the client that there is
-    try:
-        yield
-    finally:
-        with _lock:
-            _timeouts.remove(seconds)
-            if not _timeouts:
-                set_client_factory(_factories.pop())
-
-
-def _client() -> Any:
-    made = _factories[-1]()
-    if made.timeout.read is None:
-        made.timeout = min(_timeouts)
-    return made
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Keep the client's progress bars out of training's, unless the environment asks for them."""
-    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
+    """Hide the client's progress bars, which disturb training's, unless the environment decides."""
+    hide = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        if hide:
+            enable_progress_bars()

@@ -1,34 +1,28 @@
-"""Push snapshots in the background: at most one waits, the latest wins, failures are kept.
+"""Push snapshots in the background: at most one waits, the newest wins, failures are kept.
 
     uploader = Uploader(send)                          # send(snapshot) makes one commit, or raises
     uploader.submit(Snapshot(folder, "step 400"))      # returns at once
-    uploader.close()                                   # waits, and says so
+    uploader.close(at_most=60)                         # waits for the pushes
     uploader.failures                                  # ["step 400: 403 Forbidden"]
 
-A snapshot is a folder that nobody else writes; it is deleted when it has been pushed, has failed or
-was overtaken by a newer one, unless it is to be kept for a push by hand.
+A snapshot is a folder that nobody else writes. It is deleted after its push, whether that went well
+or not, and when a newer one takes its place.
 """
 
 import logging
+import queue
 import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from emoji_gpt2.hub import client
-from emoji_gpt2.hub.client import (
-    TRIES,
-    no_progress_bars,
-    reason,
-    request_timeouts,
-    wait_before_retry,
-)
+from emoji_gpt2.hub.client import no_progress_bars, reason, with_retries
 
 PROGRESS_S = 10.0
-"""Seconds between two lines about what is being waited for."""
-Stamp = tuple[int, int]
+"""Seconds between two lines about the push that is waited for."""
 log = logging.getLogger(__name__)
 
 
@@ -38,147 +32,99 @@ class Snapshot:
 
     Args:
         folder: Holds nothing else.
-        title: What they are, such as "step 400".
-        stamps: Of the checkpoints among them, by name: what changes whenever one is written anew.
-        keep: Whether the folder stays when the push fails, for want of another copy.
+        title: The commit's message, such as "step 400".
+        keep: Whether the folder stays when the push fails, because there is no other copy.
     """
 
     folder: Path
     title: str
-    stamps: dict[str, Stamp] = field(default_factory=dict)
     keep: bool = False
 
-    def delete(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+class _OvertakenError(Exception):
+    """A newer snapshot waits, or nobody waits any more."""
 
 
 class Uploader:
-    """One thread that pushes what it is given, latest first.
+    """One background thread that pushes what it is given.
+
+    It is a daemon, unlike a ThreadPoolExecutor's, so that a push that hangs does not keep a
+    finished process alive.
 
     Args:
         send: Pushes a snapshot; raises if it cannot.
-        min_interval: Seconds between the ends of a push and the start of the next, but at the end.
+        min_interval: Seconds between the end of a push and the start of the next; ``close`` ends
+            the wait.
 
     Attributes:
-        pushed: How many pushes went well.
-        failures: Why each of the others did not.
-        delivered: Stamps of the checkpoints that were pushed, by name.
+        pushed: How many pushes succeeded.
+        failures: For each push that failed, its title and why.
     """
 
     def __init__(self, send: Callable[[Snapshot], None], min_interval: float = 0.0) -> None:
         self.pushed = 0
         self.failures: list[str] = []
-        self.delivered: dict[str, Stamp] = {}
         self._send = send
         self._min_interval = min_interval
-        self._not_before = 0.0
-        self._changed = threading.Condition()
-        self._waiting: Snapshot | None = None
-        self._closing = self._abandoned = False
+        self._queue: queue.Queue[Snapshot | None] = queue.Queue()
+        self._newest: Snapshot | None = None
         self._status = "starting"
+        self._closing, self._abandoned = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="push-to-hub", daemon=True)
         self._thread.start()
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Let a snapshot wait for its turn; one that waits already is skipped."""
-        with self._changed:
-            skipped, self._waiting = self._waiting, snapshot
-            self._changed.notify_all()
-        if skipped:
-            self._skip(skipped, snapshot)
+        """Queue a snapshot; it takes the place of one that waits."""
+        self._newest = snapshot
+        with suppress(queue.Empty):
+            if waiting := self._queue.get_nowait():
+                self._skip(waiting)
+        self._queue.put(snapshot)
 
     def fail(self, title: str, error: BaseException) -> None:
-        """Remember and say that something could not be pushed."""
+        """Keep and log that something could not be pushed."""
         self.failures.append(f"{title}: {reason(error)}")
         log.warning("Not pushed to the Hub: %s", self.failures[-1])
 
-    def close(self, at_most: float | None = None) -> bool:
-        """Push what waits, and wait for it.
-
-        Args:
-            at_most: Seconds to wait; None waits until all is pushed or has failed.
-
-        Returns:
-            Whether all is done; what is not counts as failed.
-        """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        start = time.monotonic()
-        while self._thread.is_alive():
-            waited = time.monotonic() - start
-            if at_most is not None and waited >= at_most:
-                return self._abandon(waited)
-            left = PROGRESS_S if at_most is None else min(PROGRESS_S, at_most - waited)
-            self._thread.join(left)
+    def close(self, at_most: float) -> None:
+        """Push what waits; what is not pushed within ``at_most`` seconds has failed."""
+        self._queue.put(None)
+        self._closing.set()
+        end = time.monotonic() + at_most
+        while self._thread.is_alive() and (left := end - time.monotonic()) > 0:
+            self._thread.join(min(left, PROGRESS_S))
             if self._thread.is_alive():
-                log.info("Waiting for the push to the Hub: %.0f s, %s", waited + left, self._status)
-        return True
-
-    def _abandon(self, waited: float) -> bool:
-        with self._changed:
-            self._abandoned = True
-            self._changed.notify_all()
-        self.fail(self._status, TimeoutError(f"given up after {waited:.0f} s"))
-        return False
+                log.info("Waiting for the push to the Hub: %s", self._status)
+        if self._thread.is_alive():
+            self._abandoned.set()
+            self.fail(self._status, TimeoutError(f"given up after {at_most:.0f} s"))
 
     def _work(self) -> None:
-        with request_timeouts(client.REQUEST_TIMEOUT_S), no_progress_bars():
-            while snapshot := self._next():
+        with no_progress_bars():
+            while not self._abandoned.is_set() and (snapshot := self._queue.get()):
                 self._push(snapshot)
-                self._not_before = time.monotonic() + self._min_interval
-
-    def _next(self) -> Snapshot | None:
-        """Wait for a snapshot's turn; None is the end."""
-        with self._changed:
-            while not self._closing and not self._is_due():
-                left = self._not_before - time.monotonic()
-                self._changed.wait(left if self._waiting else None)
-            taken, self._waiting = self._waiting, None
-            return None if self._abandoned else taken
-
-    def _is_due(self) -> bool:
-        return self._waiting is not None and time.monotonic() >= self._not_before
+                self._closing.wait(self._min_interval)
 
     def _push(self, snapshot: Snapshot) -> None:
-        """Try until it is pushed, is hopeless, or was tried often enough.
+        def pause(seconds: float, why: str) -> None:
+            log.warning("Push of %s: %s; again in %.0f s", snapshot.title, why, seconds)
+            self._abandoned.wait(seconds)
+            if self._newest is not snapshot or self._abandoned.is_set():
+                raise _OvertakenError
 
-        A newer snapshot that takes over has all its tries; only waits go on growing.
-        """
-        tries = failed = 0
-        while True:
-            tries += 1
-            self._status = f"{snapshot.title}, try {tries}"
-            try:
-                self._send(snapshot)
-            except Exception as error:  # noqa: BLE001 - training must not die of it
-                failed += 1
-                wait = wait_before_retry(error, min(failed, TRIES))
-                if wait is None or tries == TRIES or self._abandoned:
-                    self.fail(snapshot.title, error)
-                    break
-                log.warning("Push of %s: %s; again in %.0f s", snapshot.title, reason(error), wait)
-                newer = self._newer(snapshot, wait)
-                snapshot, tries = (newer, 0) if newer else (snapshot, tries)
-            else:
-                self.pushed += 1
-                self.delivered |= snapshot.stamps
-                snapshot.delete()
-                return
-        if not snapshot.keep:
-            snapshot.delete()
+        self._status = snapshot.title
+        try:
+            with_retries(lambda: self._send(snapshot), pause=pause)
+        except _OvertakenError:
+            self._skip(snapshot)
+        except Exception as error:  # noqa: BLE001 - training must not die of it
+            self.fail(snapshot.title, error)
+            if not snapshot.keep:
+                shutil.rmtree(snapshot.folder, ignore_errors=True)
+        else:
+            self.pushed += 1
+            shutil.rmtree(snapshot.folder, ignore_errors=True)
 
-    def _newer(self, snapshot: Snapshot, wait: float) -> Snapshot | None:
-        """Wait, and return the snapshot that has come by then, which takes this one's place."""
-        self._status = f"{snapshot.title}, which waits {wait:.0f} s for another try"
-        with self._changed:
-            self._changed.wait_for(lambda: self._abandoned, wait)
-            newer, self._waiting = self._waiting, None
-        if newer:
-            self._skip(snapshot, newer)
-        return newer
-
-    def _skip(self, skipped: Snapshot, newer: Snapshot) -> None:
-        log.info("Push of %s skipped: %s is newer", skipped.title, newer.title)
-        skipped.delete()
+    def _skip(self, snapshot: Snapshot) -> None:
+        log.info("Push of %s skipped: a newer one waits", snapshot.title)
+        shutil.rmtree(snapshot.folder, ignore_errors=True)

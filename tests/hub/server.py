@@ -39,7 +39,6 @@ class HubServer:
         faults: What goes wrong next; the first that matches strikes.
         tokens: (user, "read" or "write") by token; a user writes in the namespace of that name.
         upload_mode: "regular" sends all files inside the commit, "lfs" the binary ones by LFS.
-        page_size: Rows per page of a tree.
         lfs_objects: Uploaded LFS contents by sha256.
         errors: Bugs of this server itself; leaving the context raises the first.
     """
@@ -50,7 +49,6 @@ class HubServer:
         self.faults: list[Fault] = []
         self.tokens = {"hf_good": ("tester", "write"), "hf_read": ("tester", "read")}
         self.upload_mode = upload_mode
-        self.page_size = 1000
         self.lfs_objects: dict[str, bytes] = {}
         self.errors: list[Exception] = []
         self.stopping = threading.Event()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tests.hub.server_repo import Commit, HubError, Repo
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.hub.server import HubServer
 
 NAME = r"(?P<id>[^/]+(?:/[^/]+)?)"
-API = rf"/api/(?P<kind>models|datasets|spaces)/{NAME}"
-WEB = rf"/(?:(?P<kind>datasets|spaces)/)?{NAME}"
+API = rf"/api/(?P<kind>models|datasets)/{NAME}"
+WEB = rf"/(?:(?P<kind>datasets)/)?{NAME}"
 REV = r"(?P<rev>[^/]+)"
 
 
@@ -59,10 +59,6 @@ class Call:
     @property
     def json(self) -> dict[str, Any]:
         return json.loads(self.request.body or b"{}")
-
-    @property
-    def query(self) -> dict[str, str]:
-        return {k: v[-1] for k, v in parse_qs(urlsplit(self.request.path).query).items()}
 
     @property
     def commit(self) -> Commit:

@@ -1,14 +1,13 @@
 """What the Hub answers to those who look and download: one short function per address.
 
 Importing this file puts the routes into `server_api.ROUTES`. Source: huggingface_hub 2.4's
-hf_api.py, file_download.py and hf_file_system.py.
+hf_api.py and file_download.py.
 """
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 from tests.hub.server_api import API, REV, WEB, Call, Reply, as_json, route
-from tests.hub.server_repo import HubError, tree_rows
+from tests.hub.server_repo import HubError
 
 
 @route("GET", "/api/whoami-v2", "user")
@@ -28,7 +27,7 @@ def repo_info(call: Call) -> Reply:
             "author": repo.repo_id.split("/")[0],
             "sha": commit.oid,
             "private": repo.private,
-            "gated": "auto" if repo.gated else False,
+            "gated": False,
             "createdAt": repo.commits[0].date,
             "lastModified": commit.date,
             "tags": [],
@@ -37,70 +36,20 @@ def repo_info(call: Call) -> Reply:
     )
 
 
-@route("GET", rf"{API}/refs", "read")
-def refs(call: Call) -> Reply:
-    def listed(kind: str, names: dict[str, str]) -> list[dict[str, str]]:
-        return [
-            {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": oid}
-            for name, oid in names.items()
-        ]
-
-    heads, tags = listed("heads", call.repo.branches), listed("tags", call.repo.tags)
-    return as_json({"branches": heads, "converts": [], "tags": tags, "pullRequests": []})
-
-
-@route("GET", rf"{API}/commits/{REV}", "read")
-def commits(call: Call) -> Reply:
-    newest_first = call.repo.history(call.args["rev"])[::-1]
-    return as_json(
-        [
-            {
-                "id": commit.oid,
-                "title": commit.message,
-                "message": commit.description,
-                "date": commit.date,
-                "authors": [{"user": call.repo.repo_id.split("/")[0]}],
-            }
-            for commit in newest_first
-        ]
-    )
-
-
 @route("GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", "read")
 def tree(call: Call) -> Reply:
-    """In pages of `hub.page_size` rows, the next one named by a `Link` header."""
-    recursive = call.query.get("recursive", "").lower() in ("true", "1")
-    rows = tree_rows(call.repo, call.commit, call.args.get("path", ""), recursive=recursive)
-    start = int(call.query.get("cursor", 0))
-    end = start + call.hub.page_size
-    reply = as_json(_expanded(call, rows[start:end]))
-    if end < len(rows):
-        path = urlsplit(call.request.path).path
-        link = f"{call.hub.url}{path}?recursive={recursive}&cursor={end}"
-        reply.headers["Link"] = f'<{link}>; rel="next"'
-    return reply
-
-
-@route("POST", rf"{API}/paths-info/{REV}", "read")
-def paths_info(call: Call) -> Reply:
-    form = parse_qs(call.request.body.decode())
-    wanted = [path.strip("/") for path in form.get("paths", [])]
-    rows = tree_rows(call.repo, call.commit, recursive=True)
-    return as_json(_expanded(call, [row for row in rows if row["path"] in wanted]))
-
-
-def _expanded(call: Call, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Rows with their last commit; here always the one that was asked for."""
-    commit = call.commit
-    last = {"id": commit.oid, "title": commit.message, "date": commit.date}
-    return [row | {"lastCommit": last} for row in rows]
+    """The files below a folder; all of them, as in a recursive listing."""
+    folder = call.args.get("path", "").strip("/")
+    files = call.commit.files
+    below = [path for path in sorted(files) if path.startswith(f"{folder}/".lstrip("/"))]
+    if folder and not below:
+        raise HubError(404, f"{folder} does not exist", "EntryNotFound")
+    return as_json([call.repo.row(path, files[path]) for path in below])
 
 
 @route("GET", rf"{WEB}/resolve/{REV}/(?P<path>.+)", "read")
 def resolve(call: Call) -> Reply:
     commit, path = call.commit, call.args["path"]
-    if call.repo.gated and call.user is None:
-        raise HubError(401, f"Access to {call.repo.repo_id} is restricted.", "GatedRepo")
     headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
     if path not in commit.files:
         raise HubError(404, "Entry not found", "EntryNotFound", **headers)
@@ -110,14 +59,10 @@ def resolve(call: Call) -> Reply:
 
 
 def _ranged(data: bytes, wanted: str | None, headers: dict[str, str]) -> Reply:
-    """The part that a `Range: bytes=first-last` (either may be missing) asks for, or all."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted or "")
-    if not match or match.groups() == ("", ""):
+    """The part that a `Range: bytes=first-last` asks for (last may be missing), or all."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
+    if not match:
         return Reply(200, data, headers)
-    first, last = match.groups()
-    start = int(first) if first else max(0, len(data) - int(last))
-    end = min(int(last) + 1, len(data)) if first and last else len(data)
-    if start >= end:
-        return Reply(416, b"", headers | {"Content-Range": f"bytes */{len(data)}"})
+    start, end = int(match[1]), int(match[2] or len(data) - 1) + 1
     span = f"bytes {start}-{end - 1}/{len(data)}"
     return Reply(206, data[start:end], headers | {"Content-Range": span})

@@ -1,10 +1,10 @@
-"""What a Hub repository is, in memory: commits, branches, tags and the ids of files.
+"""What a Hub repository is, in memory: commits, branches and the ids of files.
 
     repo = Repo("tester/tiny")
     repo.commit("main", "first", {"config.json": b"{}"})
     repo.files                      # {"config.json": b"{}"}: the newest files of main
     repo.messages                   # ["first"]
-    repo.at("main").oid             # the commit that a branch, tag or (short) commit id names
+    repo.at("main").oid             # the commit that a branch or commit id names
 
 A file's id is git's: sha1 over "blob", its size and content; of an LFS file, sha256 of its
 content (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
@@ -12,10 +12,9 @@ content (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 
 
 class HubError(Exception):
@@ -49,10 +48,8 @@ class Repo:
     repo_id: str
     repo_type: str = "model"
     private: bool = False
-    gated: bool = False
     commits: list[Commit] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
     lfs: set[str] = field(default_factory=set)  # sha256 of each content that is stored as LFS
 
     @property
@@ -66,9 +63,9 @@ class Repo:
         return [commit.message for commit in self.history("main")]
 
     def at(self, revision: str) -> Commit:
-        """The commit that a branch, a tag or a (short) commit id names; 404 when none does."""
-        oid = self.branches.get(revision) or self.tags.get(revision) or revision
-        found = [c for c in self.commits if len(oid) >= 7 and c.oid.startswith(oid)]
+        """The commit that a branch or a commit id names; 404 when none does."""
+        oid = self.branches.get(revision, revision)
+        found = [commit for commit in self.commits if commit.oid == oid]
         if not found:
             raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return found[0]
@@ -110,32 +107,6 @@ class Repo:
         pointer = lfs_pointer(data)
         lfs = {"oid": sha256(data), "size": len(data), "pointerSize": len(pointer)}
         return row | {"oid": blob_oid(pointer), "lfs": lfs}
-
-
-def tree_rows(
-    repo: Repo, commit: Commit, folder: str = "", *, recursive: bool = False
-) -> list[dict[str, object]]:
-    """The tree of a folder of a commit: its files and folders, or everything below it."""
-    prefix = f"{folder.strip('/')}/".lstrip("/")
-    below = [path for path in sorted(commit.files) if path.startswith(prefix)]
-    if prefix and not below:
-        message = f"{folder} does not exist on {commit.oid}"
-        raise HubError(404, message, "EntryNotFound", **{"X-Repo-Commit": commit.oid})
-    folders = folders_of(path.removeprefix(prefix) for path in below)
-    rows = [folder_row(prefix + name) for name in folders if recursive or "/" not in name]
-    files = [path for path in below if recursive or "/" not in path.removeprefix(prefix)]
-    return rows + [repo.row(path, commit.files[path]) for path in files]
-
-
-def folders_of(paths: Iterable[str]) -> list[str]:
-    """All folders that these paths lie in, sorted."""
-    parents = {str(parent) for path in paths for parent in Path(path).parents}
-    return sorted(parents - {"."})
-
-
-def folder_row(path: str) -> dict[str, object]:
-    """How the tree lists a folder."""
-    return {"type": "directory", "path": path, "size": 0, "oid": blob_oid(path.encode())}
 
 
 def blob_oid(data: bytes) -> str:

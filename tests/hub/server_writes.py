@@ -76,8 +76,8 @@ def lfs_verify(call: Call) -> Reply:
 @route("POST", rf"{API}/commit/{REV}", "write")
 def commit(call: Call) -> Reply:
     repo, branch = call.repo, call.args["rev"]
-    if branch not in repo.branches or call.query.get("create_pr"):
-        raise HubError(404, f"No branch {branch}, or a pull request", "RevisionNotFound")
+    if branch not in repo.branches:
+        raise HubError(404, f"No branch {branch}", "RevisionNotFound")
     lines = [json.loads(line) for line in call.request.body.splitlines() if line]
     header, files = lines[0]["value"], dict(call.commit.files)
     if not repo.branches[branch].startswith(header.get("parentCommit") or ""):
@@ -97,35 +97,14 @@ def _apply(call: Call, files: dict[str, bytes], key: str, value: dict[str, str])
     elif key == "lfsFile" and value["oid"] in call.hub.lfs_objects:
         files[path] = call.hub.lfs_objects[value["oid"]]
         call.repo.lfs.add(value["oid"])
-    elif key == "deletedFile" and path in files:
-        del files[path]
-    elif key == "deletedFolder":
-        for inside in [name for name in files if name.startswith(f"{path}/")]:
-            del files[inside]
     else:
         raise HubError(400, f"Cannot apply {key} to {path}: the file or object is missing")
 
 
 @route("POST", rf"{API}/branch/{REV}", "write")
 def create_branch(call: Call) -> Reply:
-    start = call.repo.at(call.json.get("startingPoint") or "main").oid
-    return _new_ref(call.repo.branches, call.args["rev"], start)
-
-
-@route("POST", rf"{API}/tag/{REV}", "write")
-def create_tag(call: Call) -> Reply:
-    return _new_ref(call.repo.tags, call.json["tag"], call.commit.oid)
-
-
-@route("DELETE", rf"{API}/tag/{REV}", "write")
-def delete_tag(call: Call) -> Reply:
-    if call.repo.tags.pop(call.args["rev"], None) is None:
-        raise HubError(404, f"No tag {call.args['rev']}", "RevisionNotFound")
-    return Reply()
-
-
-def _new_ref(names: dict[str, str], name: str, oid: str) -> Reply:
-    if name in names:
+    name = call.args["rev"]
+    if name in call.repo.branches:
         raise HubError(409, f"Reference already exists: {name}")
-    names[name] = oid
+    call.repo.branches[name] = call.repo.at("main").oid
     return Reply()

@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from emoji_gpt2.hub.callback import PushToHub
 from emoji_gpt2.hub.snapshots import (
+    add_checkpoints,
     checkpoints_to_push,
-    link_folder,
+    save_best,
     saves,
-    take_checkpoint,
 )
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
@@ -39,7 +39,7 @@ def test_a_folder_aside_outlives_the_next_export(
     model = tmp_path / "model"
     (model / "sub").mkdir(parents=True)
     (model / "sub" / "weights").write_text("old", encoding="utf-8")
-    link_folder(model, tmp_path / "aside")
+    save_best(trainer_with(), None, tmp_path / "aside", model)  # type: ignore[arg-type]
     copy = tmp_path / "aside" / "sub" / "weights"
     assert (copy.stat().st_nlink == 2) is links
     model.rename(tmp_path / "gone")  # as an export does
@@ -48,25 +48,25 @@ def test_a_folder_aside_outlives_the_next_export(
     assert contents(tmp_path / "aside") == {"sub/weights": b"old"}
 
 
-def test_a_checkpoint_aside_is_not_written_with_the_original(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    path.write_bytes(b"old")
-    trainer = trainer_with()
-    trainer.strategy = SimpleNamespace(checkpoint_io=TorchCheckpointIO())
-    take_checkpoint(path, tmp_path / "aside" / "last.ckpt", trainer)
-    path.write_bytes(b"new")  # in place, as Lightning's own does between two file systems
-    assert (tmp_path / "aside" / "last.ckpt").read_bytes() == b"old"
-
-
-def test_a_checkpoint_that_is_replaced_whole_is_linked(tmp_path: Path) -> None:
-    path, aside = tmp_path / "last.ckpt", tmp_path / "aside" / "last.ckpt"
-    trainer = trainer_with()
-    trainer.strategy = SimpleNamespace(checkpoint_io=AtomicCheckpointIO())
-    trainer.strategy.checkpoint_io.save_checkpoint({"step": 1}, path)
-    take_checkpoint(path, aside, trainer)
-    assert aside.stat().st_nlink == 2
-    trainer.strategy.checkpoint_io.save_checkpoint({"step": 2}, path)
-    assert torch.load(aside, weights_only=True) == {"step": 1}
+@pytest.mark.parametrize("io", [TorchCheckpointIO(), AtomicCheckpointIO()])
+def test_a_checkpoint_aside_stays_and_is_linked_if_that_is_safe(
+    tmp_path: Path, io: TorchCheckpointIO
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    last = LastCheckpoint(tmp_path)
+    last.last_model_path = str(tmp_path / "last.ckpt")
+    trainer = trainer_with(last)
+    trainer.strategy = SimpleNamespace(checkpoint_io=io)
+    io.save_checkpoint({"step": 1}, last.last_model_path)
+    add_checkpoints(trainer, "checkpoint", aside)
+    linked = isinstance(io, AtomicCheckpointIO)
+    assert ((aside / "last.ckpt").stat().st_nlink == 2) is linked
+    if linked:
+        io.save_checkpoint({"step": 2}, last.last_model_path)
+    else:  # as Lightning's own does between two file systems
+        torch.save({"step": 2}, last.last_model_path)
+    assert torch.load(aside / "last.ckpt", weights_only=True) == {"step": 1}
 
 
 def test_checkpoints_of_each_strategy(tmp_path: Path) -> None:
