@@ -29,7 +29,7 @@ class UserError(ValueError):
             the name of another argument.
     """
 
-    def __init__(self, argument: str, got: str = "", wanted: str = "", remedy: str = "") -> None:
+    def __init__(self, argument: str, got: str, wanted: str = "", remedy: str = "") -> None:
         super().__init__(argument, got, wanted, remedy)
         self.argument, self.got, self.wanted, self.remedy = argument, got, wanted, remedy
 
@@ -38,8 +38,6 @@ class UserError(ValueError):
 
     def line(self, name_of: Callable[[str], str]) -> str:
         """Return the line, with arguments named by ``name_of``."""
-        if not self.got:
-            return self.argument
         wanted, remedy = (
             re.sub(r"\{([a-z_.]+)\}", lambda found: name_of(found[1]), part)
             for part in (self.wanted, self.remedy)

@@ -35,17 +35,14 @@ def push(
     if last.is_file():
         files[LAST] = last
     if not files:
-        raise UserError(
-            f"DIR: got {str(folder)!r}, wanted a Transformers folder or that of a run, with "
-            f"{MODEL}/ or {LAST}; give another"
-        )
-    repo_id = check_access(repo_id, private, revision, "--repo_id")
+        wanted = f"a Transformers folder or that of a run, with {MODEL}/ or {LAST}"
+        raise UserError("DIR", repr(str(folder)), wanted, "give another")
+    repo_id = check_access(repo_id, private, revision)
     try:
         address, note = with_retries(lambda: commit_files(files, repo_id, revision))
     except Exception as error:  # noqa: BLE001 - one line for all of them
-        raise UserError(
-            f"--repo_id: got {repo_id!r}, to which the push failed ({reason(error)}); try again"
-        ) from None
+        got = f"{repo_id!r}, to which the push failed ({reason(error)})"
+        raise UserError("hub.repo_id", got, remedy="try again") from None
     if note:
         log.warning(note)
     return address

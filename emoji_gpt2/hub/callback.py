@@ -72,8 +72,8 @@ class PushToHub(Callback):
         strict: bool = False,
         card_examples: bool = False,
     ) -> None:
-        check("--hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
-        check("--hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
+        check("hub.strategy", strategy, fine=strategy in STRATEGIES, wanted=str(STRATEGIES))
+        check("hub.min_interval", min_interval, fine=min_interval >= 0, wanted="0 or more")
         self.repo_id = repo_id
         self.strategy = strategy
         self.private = private
@@ -91,14 +91,14 @@ class PushToHub(Callback):
         self._writes = 0
         self._seen: Any = None
 
-    def preflight(self, argument: str = "--hub.repo_id") -> None:
+    def preflight(self) -> None:
         """Check, once, that the repository can be written.
 
         Raises:
             UserError: it cannot; one line says why.
         """
         if self.repo_id is not None and not self._checked:
-            self.repo_id = check_access(self.repo_id, self.private, self.revision, argument)
+            self.repo_id = check_access(self.repo_id, self.private, self.revision)
             self._checked = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -107,16 +107,16 @@ class PushToHub(Callback):
             return
         if not isinstance(pl_module, EmojiGPT2):
             kind = type(pl_module).__name__
-            raise UserError(f"PushToHub: got a {kind}, wanted an EmojiGPT2; leave PushToHub out")
-        line = None
+            raise UserError("PushToHub", f"a {kind}", "an EmojiGPT2", "leave PushToHub out")
+        mistake = None
         if trainer.is_global_zero:
             try:
                 self.preflight()
             except UserError as error:
-                line = str(error)
-        line = trainer.strategy.broadcast(line)
-        if line is not None:
-            raise UserError(line)
+                mistake = error.args
+        mistake = trainer.strategy.broadcast(mistake)
+        if mistake is not None:
+            raise UserError(*mistake)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the background thread; what is saved by now was saved by an earlier run."""
@@ -148,7 +148,7 @@ class PushToHub(Callback):
             mine = bool(self._uploader and self._uploader.failures)
             self._failed = trainer.strategy.reduce_boolean_decision(mine, all=False)
             if self._failed:
-                raise UserError(self._strict_line())
+                raise self._failed_push()
         self._push_if_saved(trainer, pl_module)
 
     def _push_if_saved(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -184,13 +184,12 @@ class PushToHub(Callback):
         self._submit(trainer, pl_module, final=True)
         failures = self._finish(trainer, END_WAIT_S)
         if failures and self.strict:
-            raise UserError(self._strict_line(failures[-1]))
+            raise self._failed_push(failures[-1])
 
-    def _strict_line(self, failure: str = "the log says why") -> str:
-        return (
-            f"--hub.strict: a push to {self.repo_id} failed ({failure}), wanted none to fail; "
-            "go on with --ckpt_path last, or without --hub.strict"
-        )
+    def _failed_push(self, failure: str = "the log says why") -> UserError:
+        got = f"a push to {self.repo_id} that failed ({failure})"
+        remedy = "go on with {ckpt_path} last, or without {hub.strict}"
+        return UserError("hub.strict", got, "none to fail", remedy)
 
     def _submit(self, trainer: Trainer, pl_module: LightningModule, *, final: bool) -> None:
         """Queue a snapshot; one that cannot be taken is a failed push."""

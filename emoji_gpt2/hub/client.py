@@ -1,6 +1,6 @@
 """Talk to the Hugging Face Hub: check who may write, push files in one commit.
 
-    repo_id = check_access("user/emoji", argument="--hub.repo_id")
+    repo_id = check_access("user/emoji")
     with_retries(lambda: commit_files(files_of(Path("checkpoints/quickstart/model")), repo_id))
 
 The token comes from the environment (HF_TOKEN) or from ``hf auth login``, and is removed from every
@@ -48,7 +48,6 @@ def check_access(
     repo_id: str,
     private: bool | None = None,
     revision: str | None = None,
-    argument: str = "--hub.repo_id",
 ) -> str:
     """Check that ``repo_id`` can be written; create it, and the branch, if they do not exist.
 
@@ -56,7 +55,6 @@ def check_access(
         repo_id: NAME or USER/NAME.
         private: Whether a repository that is created is private; None is the account's default.
         revision: A branch; None is main.
-        argument: The name of ``repo_id`` in an error.
 
     Returns:
         USER/NAME.
@@ -69,9 +67,10 @@ def check_access(
         validate_repo_id(repo_id)
         return with_retries(lambda: _prove_write_access(repo_id, private, revision), tries=3)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run must not begin
+        wanted = f"a repository that your token can write ({reason(error)})"
+        remedy = "run `hf auth login` with a write token, or correct the name"
         raise UserError(
-            f"{argument}: got {repo_id!r}, wanted a repository that your token can write "
-            f"({reason(error)}); run `hf auth login` with a write token, or correct the name"
+            "hub.repo_id", repr(repo_id), wanted, remedy
         ) from None  # a chain of errors would be longer and could show more than the reason does
 
 

@@ -96,7 +96,7 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
     from lightning.pytorch import Trainer, seed_everything
 
     from emoji_gpt2.data.datamodule import EmojiDataModule
-    from emoji_gpt2.errors import MissingFileError
+    from emoji_gpt2.errors import MissingFileError, blaming
     from emoji_gpt2.files import LAST
     from emoji_gpt2.hub.callback import PushToHub
     from emoji_gpt2.model.module import EmojiGPT2
@@ -110,7 +110,8 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
         raise MissingFileError("resume", "True", wanted, "call it without resume")
     hub = PushToHub(**options["hub"])
     hub.output_dir = folder
-    hub.preflight("hub_model_name")
+    with blaming("hub_model_name", "hub.repo_id"):
+        hub.preflight()
     seed_everything(options["seed_everything"], workers=True, verbose=False)
     reuse_freed_memory()
     data = EmojiDataModule(**options["data"], tokenizer=options["model"]["pretrained"])

@@ -403,7 +403,7 @@ def test_faults_that_pass_cost_no_push(
 def test_strict_stops_the_training(cli: Cli, hub: HubServer, token: None) -> None:
     hub.faults.append(Fault("POST", "/commit/", status=403, times=None))
     run = pushing(cli, "every_save", "--hub.strict=true", "--trainer.max_epochs=200")
-    assert "--hub.strict: a push to tester/emoji failed" in run.error()
+    assert "--hub.strict: got a push to tester/emoji that failed" in run.error()
     assert load(run.folder / "last.ckpt")["epoch"] < 199
     assert "push by hand" in run.stderr.lower()
 
