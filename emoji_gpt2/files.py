@@ -9,6 +9,7 @@ Hub stay in the Hub's own cache, so ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` work. T
 addresses is HfFileSystem's: ``hf://datasets/user/name[@revision]/path/in/repo.csv``.
 """
 
+import base64
 import hashlib
 import http.client
 import logging
@@ -166,8 +167,13 @@ def _download(url: str, target: Path) -> None:
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    quoted = urllib.parse.quote(url, safe=_URL_SAFE)
-    request = urllib.request.Request(quoted, headers={"User-Agent": "emoji_gpt2"})  # noqa: S310
+    parts = urllib.parse.urlsplit(urllib.parse.quote(url, safe=_URL_SAFE))
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    request = urllib.request.Request(plain, headers={"User-Agent": "emoji_gpt2"})  # noqa: S310
+    if parts.username:
+        user = urllib.parse.unquote(f"{parts.username}:{parts.password or ''}")
+        key = base64.b64encode(user.encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {key}")
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer, target.open("xb") as file:
         shutil.copyfileobj(answer, file)
         length, size = answer.headers.get("Content-Length"), file.tell()
