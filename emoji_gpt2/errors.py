@@ -22,14 +22,15 @@ class UserError(ValueError):
     """Something a user gave cannot be used; ``str(error)`` is the one line to show in Python.
 
     Args:
-        argument: The dotted name of the argument, such as ``data.path`` or ``output_dir``.
+        argument: The dotted name of the argument, such as ``data.path`` or ``output_dir``; without
+            ``got``, the whole line, as a model of your own may raise it.
         got: What was given, as it stands after "got".
         wanted: What it should be; "" leaves that out.
         remedy: What to do; "" leaves that out. In ``wanted`` and ``remedy``, ``{data.encoding}`` is
             the name of another argument.
     """
 
-    def __init__(self, argument: str, got: str, wanted: str = "", remedy: str = "") -> None:
+    def __init__(self, argument: str, got: str = "", wanted: str = "", remedy: str = "") -> None:
         super().__init__(argument, got, wanted, remedy)
         self.argument, self.got, self.wanted, self.remedy = argument, got, wanted, remedy
 
@@ -38,6 +39,8 @@ class UserError(ValueError):
 
     def line(self, name_of: Callable[[str], str]) -> str:
         """Return the line, with arguments named by ``name_of``."""
+        if not self.got:
+            return " ".join(self.argument.split())
         wanted, remedy = (
             re.sub(r"\{([a-z_.]+)\}", lambda found: name_of(found[1]), part)
             for part in (self.wanted, self.remedy)

@@ -29,11 +29,10 @@ from emoji_gpt2.data.prepare import NAME_OF, Recipe
 from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.data.store import Store, is_whole
 from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
-from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
-from emoji_gpt2.errors import UserError, blaming, check
-from emoji_gpt2.files import PATH, default_cache_dir, without_secrets
+from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.files import default_cache_dir, without_secrets
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
-from emoji_gpt2.tables.source import Reading, Source, open_source
+from emoji_gpt2.tables.source import Reading, Source
 from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id, fingerprint
 
 if TYPE_CHECKING:
@@ -229,7 +228,10 @@ class EmojiDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Map the prepared rows into memory and print the report."""
         if stage in ("predict", None) and self.predict_path is not None:
-            self._prompts = self._read_prompts(self.predict_path)
+            texts = self.recipe.read_texts(self.predict_path, self.cache_dir)
+            prompts = encode_prompts(self.tokenizer, texts, self.recipe.max_length - 1)
+            pad_id = eos_id(self.tokenizer)
+            self._prompts = PromptDataset(texts, prompts, pad_id, self._fingerprint)
         if stage != "predict" and self._store is None:
             self._sources = self.recipe.sources(self.cache_dir)
             folder = self.recipe.folder(self._sources, self.tokenizer, self.cache_dir)
@@ -241,21 +243,6 @@ class EmojiDataModule(LightningDataModule):
             took = [line for source in self._sources.values() for line in source.took]
             for line in [*took, *self.report]:
                 rank_zero_info(line)
-
-    def _read_prompts(self, path: str | list[str]) -> PromptDataset:
-        reading = replace(self.recipe.reading, emoji_column=None, labels_path=None)
-        with blaming("data.predict_path", PATH):
-            source = open_source(path, reading, cache_dir=self.cache_dir, needs_emoji=False)
-        for line in source.took:
-            rank_zero_info(line)
-        texts = [text for chunk in source.chunks() for text in chunk.texts]
-        usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
-        if len(usable) < len(texts):
-            empty = len(texts) - len(usable)
-            rank_zero_info(f"{source.name}: {empty:,} of {len(texts):,} rows have no text")
-        limit = self.recipe.max_length - 1
-        prompts = encode_prompts(self.tokenizer, usable, limit)
-        return PromptDataset(usable, prompts, eos_id(self.tokenizer), self._fingerprint)
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this rank's training batches; each iteration is the next epoch.

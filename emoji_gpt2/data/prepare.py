@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
 from tqdm import tqdm
 from transformers import GPT2Tokenizer
 
@@ -40,7 +41,7 @@ from emoji_gpt2.emoji.descriptions import trained_descriptions
 from emoji_gpt2.emoji.languages import ENGLISH, language_bytes, language_code, table_in
 from emoji_gpt2.emoji.resources import read_text
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import text_hash
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
 from emoji_gpt2.errors import UserError, blaming
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.source import CHUNK, Reading, Source, open_source
@@ -96,6 +97,20 @@ class Recipe:
                 with blaming(ARGUMENTS[role], PATH):
                     found[role] = open_source(table, reading, cache_dir=cache_dir)
         return found
+
+    def read_texts(self, table: str | list[str], cache_dir: Path) -> list[str]:
+        """Return the texts of a table that needs no emoji; those without words are counted."""
+        reading = replace(self.reading, emoji_column=None, labels_path=None)
+        with blaming("data.predict_path", PATH):
+            source = open_source(table, reading, cache_dir=cache_dir, needs_emoji=False)
+        texts = [text for chunk in source.chunks() for text in chunk.texts]
+        usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
+        for line in source.took:
+            rank_zero_info(line)
+        if len(usable) < len(texts):
+            empty = len(texts) - len(usable)
+            rank_zero_info(f"{source.name}: {empty:,} of {len(texts):,} rows have no text")
+        return usable
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this recipe belongs."""

@@ -15,22 +15,10 @@ from typing import Any
 
 from transformers import GPT2LMHeadModel
 
-from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.errors import UserError
 
 PROJECTIONS = r"transformer\.h\.\d+\.attn\.(c_attn|c_proj)"
 """The modules that get LoRA: query, key and value in one, and attention's output."""
-
-
-def check_options(freeze_layers: int, lora_rank: int, lora_alpha: int | None) -> None:
-    """Raise a UserError for options that no model could have."""
-    check("model.freeze_layers", freeze_layers, fine=freeze_layers >= 0, wanted="0 or more")
-    check("model.lora_rank", lora_rank, fine=lora_rank >= 0, wanted="0 or more")
-    check(
-        "model.lora_alpha",
-        lora_alpha,
-        fine=lora_alpha is None or lora_alpha > 0,
-        wanted="more than 0, or null",
-    )
 
 
 def adapt(

@@ -27,7 +27,7 @@ from typing_extensions import Self
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.model.dropout import use_fast_dropout
-from emoji_gpt2.model.lora import adapt, check_options
+from emoji_gpt2.model.lora import adapt
 from emoji_gpt2.model.loss import (
     candidate_logits,
     masked_cross_entropy,
@@ -112,25 +112,25 @@ class EmojiGPT2(LightningModule):
         lora_alpha: int | None = None,
     ) -> None:
         super().__init__()
-        check("model.learning_rate", learning_rate, fine=learning_rate > 0, wanted="more than 0")
-        check("model.weight_decay", weight_decay, fine=weight_decay >= 0, wanted="0 or more")
-        check(
-            "model.warmup_steps",
-            warmup_steps,
-            fine=warmup_steps >= 0,
-            wanted="0 or more optimizer steps",
-        )
-        check(
-            "model.dropout",
-            dropout,
-            fine=dropout is None or 0 <= dropout < 1,
-            wanted="0 to below 1, or null",
-        )
-        check_options(freeze_layers, lora_rank, lora_alpha)
+        for name, value, fine, wanted in (
+            ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+            ("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more optimizer steps"),
+            ("dropout", dropout, 0 <= (dropout or 0) < 1, "0 to below 1, or null"),
+            ("freeze_layers", freeze_layers, freeze_layers >= 0, "0 or more"),
+            ("lora_rank", lora_rank, lora_rank >= 0, "0 or more"),
+            (
+                "lora_alpha",
+                lora_alpha,
+                lora_alpha is None or lora_alpha > 0,
+                "more than 0, or null",
+            ),
+        ):
+            check(f"model.{name}", value, fine=fine, wanted=wanted)
         if isinstance(config, GPT2Config):
             config = config.to_diff_dict()
         self.save_hyperparameters()
-        for name, value in self.hparams.items():  # a subclass's too: JSON values only
+        for name, value in list(self.hparams.items()):  # a subclass's too: JSON values only
             if isinstance(value, GPT2Config):
                 self.hparams[name] = value.to_diff_dict()
         self.learning_rate = learning_rate

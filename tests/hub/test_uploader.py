@@ -303,7 +303,7 @@ def test_who_may_not_write_is_told_so_in_one_line(
     with pytest.raises(UserError) as caught:
         check_access(repo_id)
     line = str(caught.value)
-    assert line.startswith(f"--hub.repo_id: got {repo_id!r}, wanted a repository")
+    assert line.startswith(f"repo_id: got {repo_id!r}, wanted a repository")
     assert said in line
     assert "\n" not in line
     assert "hf auth login" in line

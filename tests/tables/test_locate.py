@@ -78,7 +78,9 @@ class Site(http.server.BaseHTTPRequestHandler):
         body = TABLE.encode()
         if self.path.startswith("/private") and self.headers["Authorization"] != BASIC:
             self.path = "/gone.csv"
-        status = {"/gone.csv": 404, "/moved.csv": 302, "/to-ftp.csv": 302}.get(self.path, 200)
+        status = {"/gone.csv": 404, "/moved.csv": 302, "/to-ftp.csv": 302}.get(
+            self.path.partition("?")[0], 200
+        )
         self.send_response(status)
         if status == 302:
             target = "/a.csv" if self.path == "/moved.csv" else "ftp://127.0.0.1:9/a.csv"

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -168,8 +169,13 @@ def is_clear(text: str) -> bool:
     return not {"\n", "\r"} & set(text) or not EmojiTable.builtin().split(text)
 
 
+def is_no_mojibake(text: str) -> bool:
+    """Whether a text has no two characters in a row that mojibake is made of."""
+    return re.search("[\x80-\xff€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2}", text) is None
+
+
 ANY = st.text(st.characters(codec="utf-8", exclude_characters="\0&"), max_size=12)
-TEXTS = (ANY | st.text('",;|\n\r\t a😀', max_size=12)).filter(is_clear)
+TEXTS = (ANY | st.text('",;|\n\r\t a😀', max_size=12)).filter(is_clear).filter(is_no_mojibake)
 EMOJI = st.lists(st.sampled_from(["🍕", "⛩️", "👩🏽‍🚀", "©️"]), min_size=1, max_size=3).map("".join)
 FORMS = {
     "a.csv": csv.excel, "a.tsv": csv.excel_tab, "b.csv": "unix", "c.csv": ";", "d.csv": "|",
