@@ -177,7 +177,7 @@ def example_hash(example: Example) -> int:
 
 
 def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:
-    if not (is_valid_unicode(text) and is_valid_unicode(cell)):
+    if not (is_valid_unicode(text) and (example.emoji or is_valid_unicode(cell))):
         return "text with broken characters"
     if not example.text:
         return "empty text"

@@ -99,6 +99,8 @@ def text_hash(text: str) -> int:
 
 def is_valid_unicode(text: str) -> bool:
     """Tell whether ``text`` can be encoded, that is, holds no lone surrogate."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

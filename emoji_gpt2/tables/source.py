@@ -103,9 +103,10 @@ class Part:
         emoji = self.columns.emoji
         return text, "" if emoji is None else emoji_cell(row[emoji], self.labels)
 
-    def is_mojibake(self, row: Sequence[str]) -> bool:
-        """Return whether ``read`` mends the text or the emoji of a record."""
-        return is_mojibake(row[self.columns.text]) or is_mojibake(row[self.columns.emoji or 0])
+    def was_mojibake(self, row: Sequence[str], text: str, emoji: str) -> bool:
+        """Return whether ``read`` has mended the record that it gave these of."""
+        cells = ((row[self.columns.text], text), (row[self.columns.emoji or 0], emoji))
+        return any(before != after and is_mojibake(before) for before, after in cells)
 
     def took(self) -> str:
         """Return a line that says what is read, with two records of it."""
@@ -161,7 +162,8 @@ class Source:
                 unread = tuple((number, row) for number, row in block if isinstance(row, str))
                 rows_read = [row for _, row in block if not isinstance(row, str)]
                 read = [part.read(row) for row in rows_read]
-                mended = sum(map(part.is_mojibake, rows_read))
+                pairs = zip(rows_read, read, strict=True)
+                mended = sum(part.was_mojibake(row, *cells) for row, cells in pairs)
                 yield Chunk(
                     [text for text, _ in read], [emoji for _, emoji in read], unread, mended
                 )
