@@ -63,7 +63,8 @@ class JsonTable:
         """Yield the values of each record as text; a list of texts is joined."""
         for number, record in self._records():
             if isinstance(record, dict):
-                yield number, [_text(record.get(name)) for name in self.names]
+                values = map(record.get, self.names)
+                yield number, [v if isinstance(v, str) else _text(v) for v in values]
             else:
                 yield number, str(record)
 
@@ -98,7 +99,7 @@ def _decoded_line(line: str) -> dict[str, Any] | None:
         value = _decode(line)
     except (ValueError, RecursionError):
         return None
-    return next(iter(records_of([value])), None) if isinstance(value, dict | list) else None
+    return _as_record(value) if isinstance(value, dict | list) else None
 
 
 def records_of(content: Any) -> Iterator[dict[str, Any]]:
