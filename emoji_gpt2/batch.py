@@ -20,19 +20,19 @@ Array = np.ndarray
 
 
 class SoftTargets(NamedTuple):
-    """Several right answers of some rows, with shares that sum to 1 in each row.
+    """Several right answers of some rows, with probabilities that sum to 1 in each row.
 
     Attributes:
         rows: Row numbers, ascending, ``[S]``.
         counts: How many answers each has, ``[S]``.
         tokens: Their token ids, one row's after another's.
-        shares: What each counts for.
+        probs: The probability of each.
     """
 
     rows: Array
     counts: Array
     tokens: Array
-    shares: Array
+    probs: Array
 
 
 NO_SOFT_TARGETS = SoftTargets(*(np.empty(0, np.int64) for _ in range(4)))
@@ -49,9 +49,9 @@ class Batch(NamedTuple):
         answers_BK: Token ids that count as a hit for the row, -1 as filler; a row of fillers is
             left out of ranking metrics (training rows, further rows of one text).
         soft_tokens_M: Where a row has several right answers to its ``<|emoji|>``, their token ids;
-            ``labels_N`` has one of them, drawn by its share. Empty where no row has any.
-        soft_shares_M: What each counts for; those of one position sum to 1.
-        soft_places_M: Which supervised position each is for, as an index into ``labels_N``.
+            ``labels_N`` has one of them, drawn by its probability. Empty where no row has any.
+        soft_probs_M: The probability of each; those of one position sum to 1.
+        soft_indices_M: The supervised position of each, as an index into ``labels_N``.
         step_tokens: Supervised tokens of the whole optimizer step: of all its micro-batches, on all
             ranks. None where that is not known; the loss is then the batch's own mean.
         step_batches: Micro-batches of an optimizer step, by which the trainer divides their losses.
@@ -64,8 +64,8 @@ class Batch(NamedTuple):
     first_B: Tensor
     answers_BK: Tensor
     soft_tokens_M: Tensor
-    soft_shares_M: Tensor
-    soft_places_M: Tensor
+    soft_probs_M: Tensor
+    soft_indices_M: Tensor
     step_tokens: int | None = None
     step_batches: int = 1
     tokenizer: str | None = None
@@ -84,7 +84,7 @@ def collate(
 ) -> Batch:
     """Return the rows, each (all token ids, length of its prompt, right answers), as one batch.
 
-    The ``rows`` of soft targets are places among the rows given.
+    The ``rows`` of soft targets are indices into the rows given.
 
     Without rows, as on a rank that a small last batch does not reach, the batch is one padding
     token with nothing supervised, so that every rank takes part in each step.
@@ -103,7 +103,7 @@ def collate(
         first_B[row] = row * width + n_prompt - 1
         answers_BK[row, : len(answers)] = answers
     positions_N = np.concatenate(positions)
-    soft_places = np.searchsorted(positions_N, first_B[soft.rows])
+    soft_indices = np.searchsorted(positions_N, first_B[soft.rows])
     return Batch(
         torch.from_numpy(ids_BT),
         torch.from_numpy(positions_N),
@@ -111,8 +111,8 @@ def collate(
         torch.from_numpy(first_B),
         torch.from_numpy(answers_BK),
         torch.from_numpy(soft.tokens.astype(np.int64)),
-        torch.from_numpy(soft.shares.astype(np.float32)),
-        torch.from_numpy(np.repeat(soft_places, soft.counts)),
+        torch.from_numpy(soft.probs.astype(np.float32)),
+        torch.from_numpy(np.repeat(soft_indices, soft.counts)),
         tokenizer=tokenizer,
     )
 

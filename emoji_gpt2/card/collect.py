@@ -134,23 +134,23 @@ def _answers(
         "baseline_texts": len(texts),
     }
     if data and texts:
-        toned = data.recipe.skin_tones == "keep"
+        toned = data.config.skin_tones == "keep"
         found["baselines"] = baselines(data.store, data.tokenizer, texts, toned=toned)
     return found
 
 
 def data_facts(data: EmojiDataModule) -> dict[str, Any]:
     """Return the facts of the texts; the language of a user's own texts is not known."""
-    recipe = data.recipe
-    path = recipe.path[0] if isinstance(recipe.path, list) else recipe.path
+    config = data.config
+    path = config.path[0] if isinstance(config.path, list) else config.path
     on_hub = re.match(r"hf://datasets/([^/]+/[^/@]+)", path or "")
     return {
-        "builtin_data": recipe.path is None,
-        "languages": () if recipe.path else tuple(map(language_code, recipe.languages)),
-        "has_synthetic_texts": recipe.made_up_texts > 0,
+        "builtin_data": config.path is None,
+        "languages": () if config.path else tuple(map(language_code, config.languages)),
+        "has_synthetic_texts": config.made_up_texts > 0,
         "dataset": on_hub[1] if on_hub else None,
-        "source": public_name(recipe.path) if recipe.path else None,
-        "validation_source": public_name(recipe.val_path) if recipe.val_path else None,
+        "source": public_name(config.path) if config.path else None,
+        "validation_source": public_name(config.val_path) if config.val_path else None,
         "report": tuple(data.report),
     }
 
@@ -212,8 +212,8 @@ def hyperparameters(
         window = trainer.accumulate_grad_batches
         micro_batches = f", in {window} micro-batches of {data.batch_size}" * (window > 1)
         found["rows of an optimizer step"] = f"{window * data.batch_size}{micro_batches}"
-        found["longest row"] = f"{data.recipe.max_length} tokens"
-        found["skin tones"] = data.recipe.skin_tones
+        found["longest row"] = f"{data.config.max_length} tokens"
+        found["skin tones"] = data.config.skin_tones
     found["precision"] = str(trainer.precision)
     if trainer.gradient_clip_val:
         found["gradient clipping"] = f"{trainer.gradient_clip_val:g}"

@@ -25,7 +25,7 @@ from transformers import GPT2Tokenizer
 
 from emoji_gpt2.data.examples import SkinTones
 from emoji_gpt2.data.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
-from emoji_gpt2.data.prepare import NAME_OF, Recipe
+from emoji_gpt2.data.prepare import NAME_OF, DataConfig
 from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.data.store import Store, is_whole
 from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
@@ -98,13 +98,13 @@ class EmojiDataModule(LightningDataModule):
 
     def __init__(
         self,
-        path: str | list[str] | None = None,
+        path: list[str] | str | None = None,
         batch_size: int = 256,
         max_length: int = 128,
         skin_tones: SkinTones = "keep",
-        val_path: str | list[str] | None = None,
-        test_path: str | list[str] | None = None,
-        predict_path: str | list[str] | None = None,
+        val_path: list[str] | str | None = None,
+        test_path: list[str] | str | None = None,
+        predict_path: list[str] | str | None = None,
         text_column: str | None = None,
         emoji_column: str | None = None,
         encoding: str | None = None,
@@ -146,19 +146,20 @@ class EmojiDataModule(LightningDataModule):
                 f"{ENGLISH}: they are of the built-in names and keywords",
                 "leave one of both out",
             )
-        self.recipe = Recipe(
+        reading = Reading(
+            text_column,
+            emoji_column,
+            encoding,
+            delimiter,
+            labels_path,
+            label_names,
+            emoji_from_text,
+        )
+        self.config = DataConfig(
             path=path,
             val_path=val_path,
             test_path=test_path,
-            reading=Reading(
-                text_column,
-                emoji_column,
-                encoding,
-                delimiter,
-                labels_path,
-                label_names,
-                emoji_from_text,
-            ),
+            reading=reading,
             skin_tones=skin_tones,
             max_length=max_length,
             val_fraction=val_fraction,
@@ -190,7 +191,7 @@ class EmojiDataModule(LightningDataModule):
             arguments: Those of the class, without ``path``.
         """
         data = cls(path="DataFrame", **arguments)
-        data.recipe = replace(data.recipe, frame=frame.copy(deep=False))
+        data.config = replace(data.config, frame=frame.copy(deep=False))
         return data
 
     @property
@@ -223,18 +224,18 @@ class EmojiDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Read, check, tokenize and cache the sources, unless the cache has them. Once per node."""
         if self.trainer is None or self.trainer.state.fn != "predict":
-            self.recipe.prepare(self.tokenizer, self.cache_dir)
+            self.config.prepare(self.tokenizer, self.cache_dir)
 
     def setup(self, stage: str | None = None) -> None:
         """Map the prepared rows into memory and print the report."""
         if stage in ("predict", None) and self.predict_path is not None:
-            texts = self.recipe.read_texts(self.predict_path, self.cache_dir)
-            prompts = encode_prompts(self.tokenizer, texts, self.recipe.max_length - 1)
+            texts = self.config.read_texts(self.predict_path, self.cache_dir)
+            prompts = encode_prompts(self.tokenizer, texts, self.config.max_length - 1)
             pad_id = eos_id(self.tokenizer)
             self._prompts = PromptDataset(texts, prompts, pad_id, self._fingerprint)
         if stage != "predict" and self._store is None:
-            self._sources = self.recipe.sources(self.cache_dir)
-            folder = self.recipe.folder(self._sources, self.tokenizer, self.cache_dir)
+            self._sources = self.config.sources(self.cache_dir)
+            folder = self.config.folder(self._sources, self.tokenizer, self.cache_dir)
             if not is_whole(folder):
                 raise UserError(
                     "EmojiDataModule", f"no rows in {folder}", remedy="call prepare_data() first"
@@ -316,7 +317,7 @@ class EmojiDataModule(LightningDataModule):
         if self._order is not None:
             window = self._order.accumulate  # callbacks may change the trainer's
         order = {"batch_size": self.batch_size, "seed": self.seed}
-        return self.recipe.options() | order | {"accumulate_grad_batches": window}
+        return self.config.options() | order | {"accumulate_grad_batches": window}
 
     def _changes_since(self, state_dict: dict[str, Any]) -> list[str]:
         ours, theirs = self._options_of_order(), state_dict["options"]

@@ -80,13 +80,13 @@ class RowEncoder:
         )
 
     def _soft_targets(self, examples: Sequence[Example]) -> SoftTargets:
-        rows = [row for row, example in enumerate(examples) if example.shares]
-        answers = [answer for row in rows for answer in examples[row].shares]
+        rows = [row for row, example in enumerate(examples) if example.probs]
+        answers = [answer for row in rows for answer in examples[row].probs]
         return SoftTargets(
             np.array(rows, np.uint32),
-            np.array([len(examples[row].shares) for row in rows], np.uint16),
+            np.array([len(examples[row].probs) for row in rows], np.uint16),
             np.array([self.emoji_ids[emoji] for emoji, _ in answers], self.dtype),
-            np.array([share for _, share in answers], np.float32),
+            np.array([prob for _, prob in answers], np.float32),
         )
 
     def _cut(self, text: list[int], emoji: list[int], report: Report) -> None:

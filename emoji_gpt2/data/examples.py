@@ -36,13 +36,13 @@ class Example(NamedTuple):
     Attributes:
         text: The text.
         emoji: The emoji of the row, which follow the text.
-        shares: The soft target of the first emoji: each emoji with its probability, 1 in all. When
+        probs: The soft target of the first emoji: each emoji with its probability, 1 in all. When
             empty, the first of ``emoji`` is the only right answer.
     """
 
     text: str
     emoji: tuple[str, ...]
-    shares: tuple[tuple[str, float], ...] = ()
+    probs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass

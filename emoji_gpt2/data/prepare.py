@@ -1,6 +1,6 @@
 """From sources to a store: read, check, tokenize, merge, split, write. Once per node, then cached.
 
-    store_folder = Recipe(path="emoji_df.csv").prepare(tokenizer, cache_dir)
+    store_folder = DataConfig(path="emoji_df.csv").prepare(tokenizer, cache_dir)
 
 The folder's name is a hash of all that decides its content: the sources' bytes, the tokenizer, the
 options and the version of this code.
@@ -33,7 +33,7 @@ from emoji_gpt2.data.examples import (
     read_examples,
     settle_tones,
 )
-from emoji_gpt2.data.rows import MADE_UP, SPLIT, TEST, TRAIN, VAL, RowCollector
+from emoji_gpt2.data.rows import SPLIT, SYNTHETIC, TEST, TRAIN, VAL, RowCollector
 from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
 from emoji_gpt2.data.store import StoreWriter, is_whole, only_writer
 from emoji_gpt2.data.synthetic import PhraseMaker
@@ -57,19 +57,19 @@ NAME_OF = "<source {}>"
 """Stands in a stored report for the name of a source: files of equal bytes share their rows."""
 
 VERSION = 6
-"""Raise it when the same recipe would give other rows."""
+"""Raise it when the same configuration would give other rows."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DataConfig:
     """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``.
 
     A ``frame`` is read instead of the file at ``path``.
     """
 
-    path: str | list[str] | None = None
-    val_path: str | list[str] | None = None
-    test_path: str | list[str] | None = None
+    path: list[str] | str | None = None
+    val_path: list[str] | str | None = None
+    test_path: list[str] | str | None = None
     reading: Reading = field(default_factory=Reading)
     skin_tones: SkinTones = "keep"
     max_length: int = 128
@@ -83,7 +83,9 @@ class Recipe:
         """Return the options without the sources: their content counts, not their names."""
         names = [one.name for one in fields(self) if one.name not in ("frame", "reading")]
         options = {name: getattr(self, name) for name in names if not name.endswith("path")}
-        options |= {k: v for k, v in asdict(self.reading).items() if not k.endswith("path")}
+        options |= {
+            k: v for k, v in asdict(self.reading).items() if not k.endswith(("path", "names"))
+        }
         return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
@@ -113,7 +115,7 @@ class Recipe:
         return usable
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
-        """Return where the store of this recipe belongs."""
+        """Return where the store of this configuration belongs."""
         options = self.options() | {"version": VERSION}
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         digest.update(tokenizer_to_json(tokenizer).encode())
@@ -153,16 +155,16 @@ class Preparation:
     """One writing of a store.
 
     Args:
-        recipe: What to write.
+        config: What to write.
         encoder: Makes rows of examples.
         rows: Where the rows are collected.
     """
 
-    def __init__(self, recipe: Recipe, encoder: RowEncoder, rows: RowCollector) -> None:
-        self.recipe = recipe
+    def __init__(self, config: DataConfig, encoder: RowEncoder, rows: RowCollector) -> None:
+        self.config = config
         self.encoder = encoder
         self.rows = rows
-        self.tables = [(language_code(one), table_in(one)) for one in recipe.languages]
+        self.tables = [(language_code(one), table_in(one)) for one in config.languages]
         self.reports: dict[int, Report] = {}
 
     def run(self, sources: dict[int, Source]) -> None:
@@ -185,7 +187,7 @@ class Preparation:
                 index, texts = given, np.arange(len(given.hashes))
             splits[name] = index.evaluation_split(texts)
             hashes.append(index.hashes[texts])
-        if self.recipe.made_up_texts:
+        if self.config.made_up_texts:
             synthetic = self._add_synthetic_texts(HashedTexts(np.concatenate(hashes)))
             splits["train"] = Split(np.concatenate([splits["train"].rows, synthetic]))
         report += [self._summary(role) for role in self.reports]
@@ -202,7 +204,7 @@ class Preparation:
         with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
             for chunk in source.chunks(CHUNK):
                 examples = read_examples(
-                    chunk, table, self.recipe.skin_tones, report, source.unit, held
+                    chunk, table, self.config.skin_tones, report, source.unit, held
                 )
                 self._add(role, examples, report)
                 bar.update(len(chunk.texts))
@@ -226,7 +228,7 @@ class Preparation:
                 of = "" if language == ENGLISH else f" ({language})"
                 report = Report(f"built-in {what}{of}")
                 if what == "names":
-                    examples = name_examples(table, self.recipe.skin_tones, report)
+                    examples = name_examples(table, self.config.skin_tones, report)
                     all_names |= {example.text for example in examples}
                 else:
                     examples = keyword_examples(table, table, all_names, "train", report)
@@ -257,7 +259,7 @@ class Preparation:
         return {VAL: found[:n_val], TEST: found[n_val:]}
 
     def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
-        return (VAL, self.recipe.val_fraction), (TEST, self.recipe.test_fraction)
+        return (VAL, self.config.val_fraction), (TEST, self.config.test_fraction)
 
     def _note_known_texts(self, role: int, given: TextIndex, training: TextIndex) -> None:
         """Count validation texts of a source of their own that the model knows beforehand."""
@@ -284,7 +286,7 @@ class Preparation:
                 self.reports[role] = report
 
     def _add_synthetic_texts(self, held_out: Container[str]) -> Array:
-        """Add texts made up of the built-in names and keywords and return their rows.
+        """Add synthetic texts of the built-in names and keywords and return their rows.
 
         Their emoji have no skin tones, as those of keywords: a text that names no tone would
         otherwise have a toned answer in a quarter of all cases.
@@ -293,16 +295,16 @@ class Preparation:
         emoji = [e for e in table if not table.tones(e)]
         ranks = word_ranks(self.encoder.tokenizer.get_vocab())
         maker = PhraseMaker(table, emoji, ranks, held_out)
-        examples = list(maker.examples(self.recipe.made_up_texts, seed=0))
-        report = self.reports[MADE_UP] = Report("made-up texts", len(examples))
+        examples = list(maker.examples(self.config.made_up_texts, seed=0))
+        report = self.reports[SYNTHETIC] = Report("synthetic texts", len(examples))
         before = self.rows.n_rows
-        self._add(MADE_UP, examples, report)
+        self._add(SYNTHETIC, examples, report)
         return np.arange(before, self.rows.n_rows, dtype=np.uint32)
 
     def _summary(self, role: int) -> str:
         kept = self.rows.index(role)
         # A synthetic text that occurs twice is trained on twice.
-        rows = self.rows.count(role) if role == MADE_UP else len(kept.rows)
+        rows = self.rows.count(role) if role == SYNTHETIC else len(kept.rows)
         return self.reports[role].summary(rows, len(np.unique(kept.pair_token)))
 
 

@@ -14,7 +14,7 @@ from emoji_gpt2.data.encode import EncodedRows
 from emoji_gpt2.data.splits import Array, Split, TextIndex, text_index
 from emoji_gpt2.data.store import StoreWriter
 
-TRAIN, SPLIT, VAL, TEST, MADE_UP = range(5)
+TRAIN, SPLIT, VAL, TEST, SYNTHETIC = range(5)
 """What a row is for: training only, training or being held out, validation only, test only, and
 synthetic training texts, which are added once it is known what is held out."""
 

@@ -100,7 +100,7 @@ class StoreWriter:
         self._ids.close()
         arrays = {"lengths": lengths, "n_prompt": n_prompt, "starts": _offsets(lengths)}
         arrays |= {"soft_rows": soft.rows, "soft_offsets": _offsets(soft.counts)}
-        arrays |= {"soft_tokens": soft.tokens, "soft_shares": soft.shares}
+        arrays |= {"soft_tokens": soft.tokens, "soft_probs": soft.probs}
         for name, split in splits.items():
             arrays |= {f"{name}.{part}": array for part, array in split.arrays().items()}
         for name, array in arrays.items():
@@ -156,7 +156,7 @@ class Store:
         dtype = np.dtype(meta["dtype"])  # an empty file cannot be mapped
         self._ids = np.memmap(folder / "ids.bin", dtype, "r") if self._starts[-1] else np.empty(0)
         self._soft_rows, self._soft_offsets = arrays["soft_rows"], arrays["soft_offsets"]
-        self._soft_tokens, self._soft_shares = arrays["soft_tokens"], arrays["soft_shares"]
+        self._soft_tokens, self._soft_probs = arrays["soft_tokens"], arrays["soft_probs"]
         parts = ("rows", "answers", "offsets")
         self.splits = {
             name: Split(*(arrays.get(f"{name}.{part}") for part in parts))  # type: ignore[arg-type]
@@ -184,5 +184,5 @@ class Store:
             rows,
             ends - starts,
             np.concatenate([self._soft_tokens[:0], *(self._soft_tokens[p] for p in parts)]),
-            np.concatenate([self._soft_shares[:0], *(self._soft_shares[p] for p in parts)]),
+            np.concatenate([self._soft_probs[:0], *(self._soft_probs[p] for p in parts)]),
         )

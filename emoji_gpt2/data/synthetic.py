@@ -1,7 +1,7 @@
 """Synthetic texts: words of an emoji's name and keywords, inflected, among other English words.
 
     maker = PhraseMaker(table, emoji, word_ranks(tokenizer.get_vocab()))
-    for text, emoji, shares in maker.examples(40_000, seed=0):
+    for text, emoji, probs in maker.examples(40_000, seed=0):
         ...     # "halloween scary establish!", ("🧟",), (("🧟", 0.61), ("🎃", 0.17), ...)
 
 A text is 1 to 4 words of one emoji (or its name) with 0 to 8 English words in between. Its soft
@@ -72,11 +72,11 @@ class PhraseMaker:
             for name, own in zip(self.names, self.keywords, strict=True)
         ]
         self.family = families({word for counts in self.counts for word in counts}, ranks)
-        places = np.arange(len(self.emoji))
+        indices = np.arange(len(self.emoji))
         n_texts = np.array([1 + len(own) for own in self.keywords])
-        self.prior: Floats = (MANY_KEYWORDS * np.log(n_texts) - EARLY * np.log(places + 20)).astype(
-            np.float32
-        )
+        self.prior: Floats = (
+            MANY_KEYWORDS * np.log(n_texts) - EARLY * np.log(indices + 20)
+        ).astype(np.float32)
         self.fillers = sorted(ranks, key=lambda word: ranks[word])
         zipf = np.array([1 / (ranks[word] + ZIPF_OFFSET) for word in self.fillers])
         self.filler_shares = np.cumsum(zipf) / zipf.sum()
@@ -84,16 +84,16 @@ class PhraseMaker:
 
     def _evidence(self, ranks: Mapping[str, int], total: float) -> dict[str, Floats]:
         """Return the evidence of each word for each emoji, in nats."""
-        shares: dict[str, Floats] = defaultdict(lambda: np.zeros(len(self.emoji), np.float32))
-        for place, counts in enumerate(self.counts):
+        probs: dict[str, Floats] = defaultdict(lambda: np.zeros(len(self.emoji), np.float32))
+        for index, counts in enumerate(self.counts):
             for word, count in counts.items():
                 for form in self.family[word]:
                     weight = 1.0 if form == word else INFLECTED
-                    shares[form][place] += weight * count / counts.total()
+                    probs[form][index] += weight * count / counts.total()
         evidence = {}
-        for word, share in shares.items():
+        for word, prob in probs.items():
             rank = min(ranks.get(form, UNKNOWN_RANK) for form in self.family[word])
-            evidence[word] = np.log1p(share * (rank + ZIPF_OFFSET) * total / NOISE)
+            evidence[word] = np.log1p(prob * (rank + ZIPF_OFFSET) * total / NOISE)
         return evidence
 
     def posterior(self, text: str) -> tuple[NDArray[np.intp], Floats]:
@@ -106,8 +106,8 @@ class PhraseMaker:
         ]
         scores = np.sum([self.prior, *known], axis=0)
         best = np.argsort(-scores, kind="stable")[:MAX_ANSWERS]
-        shares = np.exp(scores[best] - scores[best[0]])
-        return best, shares / shares.sum()
+        probs = np.exp(scores[best] - scores[best[0]])
+        return best, probs / probs.sum()
 
     def examples(self, count: int, seed: int) -> Iterator[Example]:
         """Yield ``count`` synthetic texts, the same for the same seed, none of them held out."""
@@ -116,19 +116,19 @@ class PhraseMaker:
         while made < count:
             text = self._text(rng)
             if text not in self.held_out and text not in held_out_keywords():
-                best, shares = self.posterior(text)
-                answers = [self.emoji[place] for place in best]
-                drawn = np.searchsorted(np.cumsum(shares), rng.random() * shares.sum())
+                best, probs = self.posterior(text)
+                answers = [self.emoji[index] for index in best]
+                drawn = np.searchsorted(np.cumsum(probs), rng.random() * probs.sum())
                 one = answers[min(drawn, len(best) - 1)]
-                yield Example(text, (one,), tuple(zip(answers, shares.tolist(), strict=True)))
+                yield Example(text, (one,), tuple(zip(answers, probs.tolist(), strict=True)))
                 made += 1
 
     def _text(self, rng: np.random.Generator) -> str:
-        place = int(rng.integers(len(self.emoji)))
+        index = int(rng.integers(len(self.emoji)))
         if rng.random() < P_NAME:
-            chosen = words(self.names[place])
+            chosen = words(self.names[index])
         else:
-            counts = self.counts[place]
+            counts = self.counts[index]
             p = np.array(list(counts.values())) / counts.total()
             size = min(len(counts), int(rng.integers(1, MAX_WORDS + 1)))
             chosen = list(rng.choice(list(counts), size, replace=False, p=p))

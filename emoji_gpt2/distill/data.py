@@ -104,7 +104,7 @@ class DistillDataset(Dataset[DistillBatch]):
 
 
 class DistillData(LightningDataModule):
-    """WordNet's texts and made-up ones with the teacher's answers, and the names of all emoji.
+    """WordNet's texts and synthetic ones with the teacher's answers, and the names of all emoji.
 
     Args:
         teacher: Folder of all-MiniLM-L6-v2, or another BERT whose mean-pooled vectors are compared
@@ -156,7 +156,7 @@ class DistillData(LightningDataModule):
             "example sentences": examples,
             "definitions": sample_texts(definitions, self.definitions, self.seed),
             "words": made_of(lemmas, self.ranks),
-            "made-up texts": made_up,
+            "synthetic texts": made_up,
             "names and keywords": [*self.maker.names, *keywords],
         }
         for kind, found in kinds.items():

@@ -1,4 +1,4 @@
-r"""The texts that the student reads: dictionary text, and texts made up from the emoji table.
+r"""The texts that the student reads: dictionary text, and synthetic ones from the emoji table.
 
     examples, definitions, words = wordnet_texts(Path("wordnet/dict"))
 

@@ -54,10 +54,10 @@ class Side:
         counted = [self.plain(emoji) for emoji in candidates]
         self.emoji = list(dict.fromkeys(counted))
         number = {emoji: n for n, emoji in enumerate(self.emoji)}
-        place = {emoji: n for n, emoji in enumerate(table)}
+        index = {emoji: n for n, emoji in enumerate(table)}
         group = np.array([number[emoji] for emoji in counted])
         order = np.argsort(group, kind="stable")
-        self._columns = np.array([place[emoji] for emoji in candidates])[order]
+        self._columns = np.array([index[emoji] for emoji in candidates])[order]
         self._starts = np.searchsorted(group[order], np.arange(len(number)))
 
         self.answers = [[tuple(map(self.plain, a)) for a in given] for given in references.answers]

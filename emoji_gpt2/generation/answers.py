@@ -1,6 +1,6 @@
 """The answers of a batch while they grow: what may come next, and when an answer ends.
 
-    answers = Answers(choose, n_texts, untoned_V, repeat=False)
+    answers = DecodingState(choose, n_texts, untoned_V, repeat=False)
     while not answers.ended:
         chosen_B = answers.add(logits_BV)       # the scores of what may follow each answer
     answers.fill_up(3)
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from emoji_gpt2.generation.decoding import Chooser
+from emoji_gpt2.generation.decoding import Sampler
 
 
 class Answer(NamedTuple):
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     ranked: list[tuple[str, float]]
 
 
-class Answers:
+class DecodingState:
     """The emoji chosen so far for each text.
 
     Attributes:
@@ -45,7 +45,7 @@ class Answers:
         repeat: Whether an emoji may come twice.
     """
 
-    def __init__(self, choose: Chooser, n_texts: int, untoned_V: Tensor, *, repeat: bool) -> None:
+    def __init__(self, choose: Sampler, n_texts: int, untoned_V: Tensor, *, repeat: bool) -> None:
         self.numbers: list[list[int]] = [[] for _ in range(n_texts)]
         self._choose = choose
         self._untoned_V = untoned_V

@@ -1,6 +1,6 @@
 """Choose among candidates by their scores: greedily, or by seeded sampling.
 
-    choose = Chooser(Decoding(temperature=1.0, top_p=0.9, seed=0), device=torch.device("cpu"))
+    choose = Sampler(Decoding(temperature=1.0, top_p=0.9, seed=0), device=torch.device("cpu"))
     index_B = choose(logits_BV)
 
 The cuts are Transformers' own logits processors.
@@ -68,7 +68,7 @@ class Decoding:
         return lines
 
 
-class Chooser:
+class Sampler:
     """Choose a candidate of each row: the likeliest, or by sampling.
 
     Args:

@@ -22,8 +22,8 @@ from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import MODEL
-from emoji_gpt2.generation.answers import Answer, Answers
-from emoji_gpt2.generation.decoding import Chooser, Decoding, sum_groups
+from emoji_gpt2.generation.answers import Answer, DecodingState
+from emoji_gpt2.generation.decoding import Decoding, Sampler, sum_groups
 from emoji_gpt2.generation.inference import best_device, eval_mode, on_device
 from emoji_gpt2.gpt2_files import ARGUMENT as PRETRAINED
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
@@ -58,7 +58,7 @@ class EmojiGenerator:
         self.tokenizer = tokenizer
         self.table = EmojiTable.builtin()
         self._emoji = list(self.table)
-        number = {emoji: 1 + place for place, emoji in enumerate(self._emoji)}
+        number = {emoji: 1 + index for index, emoji in enumerate(self._emoji)}
         untoned = [0, *(number[self.table.base(emoji)] for emoji in self._emoji)]
         self._n_untoned = len({*untoned}) - 1
         self._untoned = torch.tensor(untoned)
@@ -188,11 +188,11 @@ class EmojiGenerator:
         Raises:
             UserError: a text is empty or not Unicode.
         """
-        choose = Chooser(decoding, self.device)
+        choose = Sampler(decoding, self.device)
         answers: dict[int, Answer] = {}
         for numbers, prompts in self._batches(texts, batch_size, decoding.max_emoji):
             groups_V = self._untoned.to(self.device)
-            grown = Answers(choose, len(prompts), groups_V, repeat=decoding.repeat)
+            grown = DecodingState(choose, len(prompts), groups_V, repeat=decoding.repeat)
             with torch.inference_mode(), eval_mode(self.model):
                 self._grow(grown, prompts, decoding)
             grown.fill_up(decoding.min_emoji)
@@ -200,7 +200,7 @@ class EmojiGenerator:
             answers.update(zip(numbers, found, strict=True))
         return [answers[number] for number in range(len(texts))]
 
-    def _spelled(self, grown: Answers, tone: str | None, n_ranked: int) -> Iterator[Answer]:
+    def _spelled(self, grown: DecodingState, tone: str | None, n_ranked: int) -> Iterator[Answer]:
         """Yield the answers and their rankings as emoji instead of numbers of candidates."""
 
         def emoji(number: int) -> str:
@@ -216,7 +216,7 @@ class EmojiGenerator:
             ranked = [(emoji(number), p) for number, p in zip(indices, ps, strict=True)]
             yield Answer("".join(map(emoji, numbers)), probability, ranked)
 
-    def _grow(self, answers: Answers, prompts: list[list[int]], decoding: Decoding) -> None:
+    def _grow(self, answers: DecodingState, prompts: list[list[int]], decoding: Decoding) -> None:
         """Let the model add to the answers until it has ended all, or they have ``max_emoji``."""
         untoned = decoding.skin_tone is not None
         if decoding.max_emoji == 1:  # nothing to keep for a second pass

@@ -32,27 +32,27 @@ def masked_cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, i
 
 
 def soft_cross_entropy(
-    logits_NV: Tensor, labels_N: Tensor, answers_M: Tensor, shares_M: Tensor, places_M: Tensor
+    logits_NV: Tensor, labels_N: Tensor, answers_M: Tensor, probs_M: Tensor, indices_M: Tensor
 ) -> tuple[Tensor, int]:
     """Return ``masked_cross_entropy`` with several right answers at some positions.
 
-    Such a position costs -sum(share * log p) over its answers instead of -log p of its label
-    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7); with one answer of share 1,
-    that is the same.
+    Such a position costs -sum(q * log p) over its answers instead of -log p of its label
+    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7); with one answer of
+    probability 1, that is the same.
 
     Args:
         logits_NV: Scores, ``[N, V]``.
         labels_N: The right candidate's index in 0..V-1, ``[N]``; unused where there are answers.
         answers_M: Indices of right candidates, ``[M]``; M may be 0.
-        shares_M: What each counts for; those of one position sum to 1.
-        places_M: Which position each is for, in 0..N-1.
+        probs_M: The probability of each; those of one position sum to 1.
+        indices_M: Which position each is for, in 0..N-1.
     """
     if not len(answers_M):
         return masked_cross_entropy(logits_NV, labels_N)
     log_p_NV = logits_NV.log_softmax(1)
-    hard_N = torch.ones_like(labels_N, dtype=torch.bool).index_fill(0, places_M, value=False)
+    hard_N = torch.ones_like(labels_N, dtype=torch.bool).index_fill(0, indices_M, value=False)
     nats_N = F.nll_loss(log_p_NV, labels_N, reduction="none") * hard_N
-    nats_M = -shares_M * log_p_NV[places_M, answers_M]
+    nats_M = -probs_M * log_p_NV[indices_M, answers_M]
     return nats_N.sum() + nats_M.sum(), labels_N.numel()
 
 

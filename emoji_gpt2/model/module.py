@@ -255,8 +255,8 @@ class EmojiGPT2(LightningModule):
             logits_NV,
             self.candidate_index[batch.labels_N],
             self.candidate_index[batch.soft_tokens_M],
-            batch.soft_shares_M,
-            batch.soft_places_M,
+            batch.soft_probs_M,
+            batch.soft_indices_M,
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -81,6 +81,7 @@ class DelimitedTable:
         numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
         if not numbered:
             raise UserError(PATH, f"the empty file {str(path)!r}", "a table", "fill it")
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter or "", delimiter)
         self._skip = 0
         if said := re.fullmatch("sep=(.)\\s*", numbered[0][1], re.IGNORECASE):  # Excel's
             delimiter, self._skip = delimiter or said[1], numbered[0][0]
@@ -226,6 +227,8 @@ def _joined(line: str, source: _PushBack, delimiter: str, width: int | None) -> 
 
 def _quoted(lines: list[str], delimiter: str | None) -> list[str] | bool | None:
     """Return the cells of a record in quotes, None if it goes on, False if the quotes are wrong."""
+    if delimiter and len(delimiter) > 1:
+        return False  # no rules for these
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
     try:
         return next(csv.reader(lines, delimiter=delimiter or ONE_COLUMN, strict=True), [])

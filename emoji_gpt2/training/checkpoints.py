@@ -163,11 +163,8 @@ class LastCheckpoint(ModelCheckpoint):
         epoch a second time, and so counts one too many towards ``max_epochs``
         (lightning/pytorch/loops/fit_loop.py, ``restarting``).
         """
-        loop = trainer.fit_loop
-        if loop.restarted_on_epoch_end:
-            loop._restarting = False  # noqa: SLF001 - its setter would say True again
-            loop.epoch_loop.restarting = False
-            loop.reset()
+        if trainer.fit_loop.restarted_on_epoch_end:
+            begin_next_epoch(trainer)
         super().on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
@@ -179,7 +176,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write by steps or time what was left until now, but in the middle of an epoch only."""
-        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():  # noqa: SLF001
+        if not trainer.is_last_batch and not accumulates(trainer):
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_save_checkpoint(
@@ -203,8 +200,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the end of training, if the last step was not written."""
-        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
-            self._save_checkpoint(trainer, self.last_model_path)
+        self.on_train_epoch_end(trainer, pl_module)
 
 
 def validates(trainer: Trainer) -> bool:
@@ -213,13 +209,34 @@ def validates(trainer: Trainer) -> bool:
     return trainer.enable_validation and (not made or sum(trainer.num_val_batches) > 0)
 
 
+# --- What Lightning 2.6 has no public name for (lightning/pytorch/loops/) ------------------------
+
+
+def accumulates(trainer: Trainer) -> bool:
+    """Return whether an optimizer step goes on after this batch; the same on all ranks."""
+    return trainer.fit_loop._should_accumulate()  # noqa: SLF001
+
+
 def is_between_steps(trainer: Trainer) -> bool:
     """Return whether a batch ends an optimizer step, and neither validation nor epoch's end follow.
 
     Only then does a run that goes on from here leave nothing out.
     """
     loop = trainer.fit_loop
-    assert loop._data_fetcher is not None  # noqa: SLF001
-    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # noqa: SLF001
-    ends = trainer.is_last_batch or trainer.should_stop or loop.epoch_loop._is_training_done  # noqa: SLF001
-    return not (ends or validates or loop._should_accumulate())  # noqa: SLF001
+    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type] # noqa: SLF001
+    is_done = 0 <= trainer.max_steps <= trainer.global_step
+    ends = trainer.is_last_batch or trainer.should_stop or is_done
+    return not (ends or validates or accumulates(trainer))
+
+
+def begin_next_epoch(trainer: Trainer) -> None:
+    """Let a run that was restarted at an epoch's end begin the next one."""
+    loop = trainer.fit_loop
+    loop._restarting = False  # noqa: SLF001 - its setter would say True again
+    loop.epoch_loop.restarting = False
+    loop.reset()
+
+
+def log_by_optimizer_steps(trainer: Trainer) -> None:
+    """Number logged rows by optimizer steps: going on, Lightning may count one step too many."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001

@@ -39,17 +39,17 @@ from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2
 from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import unscale_before_clipping
 from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
-from emoji_gpt2.training.allocator import reuse_freed_memory
 from emoji_gpt2.training.checkpoints import BestCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
-from emoji_gpt2.training.metrics_csv import KeepMetrics
 from emoji_gpt2.training.processes import (
     as_mistake,
     end_other_processes,
     first_of_node,
     first_of_run,
     print_error,
+    reuse_freed_memory,
 )
+from emoji_gpt2.training.restart import KeepMetrics
 from emoji_gpt2.training.run_folder import (
     FirstBatch,
     claim,

@@ -100,8 +100,8 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
     from emoji_gpt2.files import LAST
     from emoji_gpt2.hub.callback import PushToHub
     from emoji_gpt2.model.module import EmojiGPT2
-    from emoji_gpt2.training.allocator import reuse_freed_memory
     from emoji_gpt2.training.checkpoints import BestCheckpoint
+    from emoji_gpt2.training.processes import reuse_freed_memory
     from emoji_gpt2.training.run_folder import default_loggers, run_callbacks
 
     last = folder / LAST

@@ -28,8 +28,7 @@ from emoji_gpt2.files import CONFIG, LAST, MODEL, checkpoint_from_hub
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
 from emoji_gpt2.training.export import ExportBest
-from emoji_gpt2.training.metrics_csv import KeepMetrics, RunCSVLogger
-from emoji_gpt2.training.random_state import SaveRandomState
+from emoji_gpt2.training.restart import KeepMetrics, RunCSVLogger, SaveRandomState
 from emoji_gpt2.training.samples import ShowSamples
 from emoji_gpt2.training.signals import StopOnSignal
 

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed as dist
 
 from emoji_gpt2.files import LAST
-from emoji_gpt2.training.checkpoints import is_between_steps
+from emoji_gpt2.training.checkpoints import accumulates, is_between_steps
 
 EXITS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run."""
@@ -69,7 +69,7 @@ class StopOnSignal(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after a whole optimizer step, but not before its validation."""
-        if not trainer.fit_loop._should_accumulate():  # noqa: SLF001 - the same on all ranks
+        if not accumulates(trainer):
             self._obey(trainer, now=is_between_steps(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,10 +106,6 @@ class StopOnSignal(Checkpoint):
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
-        connector = trainer._logger_connector  # noqa: SLF001
-        if connector._first_loop_iter is not None:  # noqa: SLF001 - not an epoch's end
-            # Lightning would log this step after the hook; without it metrics.csv lacks its row.
-            connector.update_train_step_metrics()
         self._say(trainer, number, "the same command and --ckpt_path last")
         raise SystemExit(128 + number)
 

@@ -41,7 +41,7 @@ from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.model import module
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.tokenizer import decode_text, token_ids
-from emoji_gpt2.training.allocator import reuse_freed_memory
+from emoji_gpt2.training.processes import reuse_freed_memory
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 STEPS_OF_A_PASS = 379
@@ -161,7 +161,7 @@ def leave_out_rows(data: EmojiDataModule, without: str) -> None:
     if without not in ("no_names", "no_keywords"):
         return
     rows = data.store.splits["train"].rows
-    of_table, made_up = np.split(rows, [len(rows) - data.recipe.made_up_texts])
+    of_table, made_up = np.split(rows, [len(rows) - data.config.made_up_texts])
     table = EmojiTable.builtin()
     names = {one.text for one in name_examples(table, "keep", Report("names"))}
 

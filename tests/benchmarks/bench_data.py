@@ -26,7 +26,7 @@ from transformers import DataCollatorForLanguageModeling
 from emoji_gpt2 import EmojiDataModule, EmojiTable
 from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.examples import Report, read_examples
-from emoji_gpt2.data.prepare import CHUNK, Recipe
+from emoji_gpt2.data.prepare import CHUNK, DataConfig
 from emoji_gpt2.tables.source import open_source
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 from tests.benchmarks.make_table import write_table
@@ -77,7 +77,7 @@ class Stages:
 
     def prepare(self) -> object:
         """Prepare the whole store in an empty cache."""
-        return Recipe(path=str(self.path)).prepare(
+        return DataConfig(path=str(self.path)).prepare(
             emoji_tokenizer(), self.folder / f"cache{next(self._numbers)}"
         )
 

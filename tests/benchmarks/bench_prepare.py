@@ -28,12 +28,12 @@ TINY = ("--model.config.n_layer=1", "--model.config.n_embd=32", "--model.config.
 PREPARE = """
 import json, sys, time
 from pathlib import Path
-from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.prepare import DataConfig
 from emoji_gpt2.data.store import Store
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 tokenizer, _ = add_emoji_tokens(builtin_gpt2_tokenizer())
 began = time.perf_counter()
-folder = Recipe(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
+folder = DataConfig(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
 seconds = time.perf_counter() - began
 store = Store(folder)
 print(json.dumps({"seconds": seconds, "text_tokens": int(store.n_prompt.sum(dtype="int64")) - len(store.n_prompt)}))

@@ -21,13 +21,13 @@ from make_table import write_table
 PREPARE = """
 import json, resource, shutil, sys, time
 from pathlib import Path
-from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.prepare import DataConfig
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 tokenizer, _ = add_emoji_tokens(builtin_gpt2_tokenizer())
 cache = Path(sys.argv[2])
 shutil.rmtree(cache, ignore_errors=True)
 began = time.perf_counter()
-Recipe(path=sys.argv[1]).prepare(tokenizer, cache)
+DataConfig(path=sys.argv[1]).prepare(tokenizer, cache)
 seconds = time.perf_counter() - began
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """

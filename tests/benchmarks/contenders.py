@@ -34,7 +34,7 @@ from emoji_gpt2 import EmojiDataModule, EmojiGPT2
 from emoji_gpt2.batch import Batch
 from emoji_gpt2.model.optim import decay_groups
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, eos_id
-from emoji_gpt2.training.allocator import reuse_freed_memory
+from emoji_gpt2.training.processes import reuse_freed_memory
 from tests.benchmarks.floor import Work, matrix_rate
 
 WARM_UP = 3

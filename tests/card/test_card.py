@@ -163,7 +163,7 @@ def test_the_examples_are_the_model_s_answers(cli: Cli, data: EmojiDataModule) -
     assert run.status == 0, run.stderr
     text = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
     generator = EmojiGenerator.from_pretrained(run.folder / "model")
-    rows = {row["name"]: row["emoji"] for row in read_csv(Path(str(data.recipe.path)))}
+    rows = {row["name"]: row["emoji"] for row in read_csv(Path(str(data.config.path)))}
     held_out = table_below(text, "validation text", "three likeliest emoji", "wanted")
     assert len(held_out) == len(data.store.splits["val"])
     for name, ranked, wanted in held_out:
@@ -344,7 +344,7 @@ def test_addresses_lose_what_may_be_secret(path: str, shown: str) -> None:
 def test_only_what_is_known_of_the_texts_is_stated(
     options: dict[str, Any], known: dict[str, Any]
 ) -> None:
-    data: Any = SimpleNamespace(recipe=EmojiDataModule(**options).recipe, report=[])
+    data: Any = SimpleNamespace(config=EmojiDataModule(**options).config, report=[])
     found = collect.data_facts(data)
     assert found | known == found
 

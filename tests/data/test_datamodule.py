@@ -457,8 +457,8 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     held_out = {row.text for row in rows["val"] + rows["test"]}
     assert not held_out & {text for text, _ in made_up}
     assert any(" " in text for text, _ in made_up)
-    (line,) = [line for line in data.report if line.startswith("made-up texts")]
-    assert line.startswith("made-up texts: 200 rows read")
+    (line,) = [line for line in data.report if line.startswith("synthetic texts")]
+    assert line.startswith("synthetic texts: 200 rows read")
     assert "in 200 examples, 0 variants merged" in line
 
 
@@ -476,11 +476,11 @@ def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path)
     for batch in data.train_dataloader():
         rows = list(decoded(batch))
         shares: dict[int, dict[str, float]] = {}
-        row_of = (batch.positions_N // batch.ids_BT.shape[1])[batch.soft_places_M].tolist()
-        tokens, parts = batch.soft_tokens_M.tolist(), batch.soft_shares_M.tolist()
+        row_of = (batch.positions_N // batch.ids_BT.shape[1])[batch.soft_indices_M].tolist()
+        tokens, parts = batch.soft_tokens_M.tolist(), batch.soft_probs_M.tolist()
         for row, token, share in zip(row_of, tokens, parts, strict=True):
             shares.setdefault(row, {})[tokenizer().decode([token])] = share
-        assert batch.positions_N[batch.soft_places_M].tolist() == batch.first_B[row_of].tolist()
+        assert batch.positions_N[batch.soft_indices_M].tolist() == batch.first_B[row_of].tolist()
         for number, row in enumerate(rows):
             assert number in shares or row.text in without
             if number in shares:
@@ -513,7 +513,7 @@ def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.prepare import DataConfig
 from emoji_gpt2.data.rows import RowCollector
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 def killed(self, role, rows):
@@ -521,7 +521,7 @@ def killed(self, role, rows):
     os.kill(os.getpid(), signal.SIGKILL)
 RowCollector.add = killed
 tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
-Recipe(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
+DataConfig(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
 """
 
 
@@ -556,7 +556,7 @@ def test_setup_says_what_was_read(tmp_path: Path) -> None:
 TWO = """
 import sys, time
 from pathlib import Path
-from emoji_gpt2.data.prepare import Recipe
+from emoji_gpt2.data.prepare import DataConfig
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 folder, me, other = map(Path, sys.argv[1:])
 tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
@@ -565,7 +565,7 @@ stop = time.monotonic() + 60
 while not other.exists() and time.monotonic() < stop:
     pass
 for length in range(100, 106):
-    Recipe(path=str(folder / "a.csv"), max_length=length).prepare(tokenizer, folder / "cache")
+    DataConfig(path=str(folder / "a.csv"), max_length=length).prepare(tokenizer, folder / "cache")
 """
 
 

@@ -27,4 +27,4 @@ def test_rows_are_text_and_emoji_between_the_special_tokens() -> None:
     assert rows.example_hashes.tolist() == wholes
     assert (rows.soft.rows.tolist(), rows.soft.counts.tolist()) == ([7], [2])
     assert TOKENIZER.decode(rows.soft.tokens.tolist()) == "🍕🍔"
-    assert rows.soft.shares.tolist() == [0.75, 0.25]
+    assert rows.soft.probs.tolist() == [0.75, 0.25]

@@ -62,7 +62,7 @@ def test_collate_gives_what_an_embedding_takes() -> None:
     ids = np.array([70000, 1, 2], dtype=np.uint32)
     batch = collate([(ids, 2, np.array([2], dtype=np.uint32))], PAD)
     kinds = {name: part.dtype for name, part in batch._asdict().items() if torch.is_tensor(part)}
-    assert kinds.pop("soft_shares_M") == torch.float32
+    assert kinds.pop("soft_probs_M") == torch.float32
     assert set(kinds.values()) == {torch.int64}
     assert batch.ids_BT.tolist() == [[70000, 1]]
     ids[:] = 0  # a copy: the store's pages are read-only and shared
@@ -81,12 +81,12 @@ def test_soft_targets_are_of_the_first_supervised_position_of_their_row() -> Non
         np.array([0.5, 0.5, 0.5, 0.25, 0.25], np.float32),
     )  # fmt: skip
     batch = collate(rows, PAD, soft)
-    told = batch.positions_N[batch.soft_places_M].tolist()
+    told = batch.positions_N[batch.soft_indices_M].tolist()
     first = batch.first_B.tolist()
     assert told == [first[0]] * 2 + [first[2]] * 3
-    assert batch.labels_N[batch.soft_places_M].tolist() == [21, 21, 22, 22, 22]
+    assert batch.labels_N[batch.soft_indices_M].tolist() == [21, 21, 22, 22, 22]
     assert batch.soft_tokens_M.tolist() == [21, 23, 22, 24, 21]
-    assert batch.soft_shares_M.tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
+    assert batch.soft_probs_M.tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
     assert collate(rows, PAD).soft_tokens_M.tolist() == []
 
 

@@ -115,7 +115,7 @@ def test_soft_targets_come_back_for_any_rows_in_any_order(
     assert soft.rows.tolist() == [place for place, answers in enumerate(of_asked) if answers]
     assert soft.counts.tolist() == [len(answers) for answers in of_asked if answers]
     wanted = [answer for answers in of_asked for answer in answers]
-    assert list(zip(soft.tokens.tolist(), soft.shares.tolist(), strict=True)) == wanted
+    assert list(zip(soft.tokens.tolist(), soft.probs.tolist(), strict=True)) == wanted
 
 
 def test_a_pickled_store_is_an_address(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_answers_are_drawn_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> N
     examples = list(one.examples(3000, seed=0))
     drawn = Counter(emoji for _, (emoji,), _ in examples)
     places, shares = one.posterior("pizza")
-    assert examples[0].shares == tuple(zip([UNTONED[p] for p in places], shares, strict=True))
+    assert examples[0].probs == tuple(zip([UNTONED[p] for p in places], shares, strict=True))
     for place, share in zip(places[:5], shares, strict=False):
         assert drawn[UNTONED[place]] / 3000 == pytest.approx(share, abs=0.04)
 

@@ -242,7 +242,7 @@ def test_a_row_that_ended_gets_no_more_emoji(
     generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [[1, 2, 3], [0, 5, 6], [7, 0, 8], [9, 9, 0], [9, 9, 9]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: EndsAfter(steps))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b", "c"], max_emoji=5)
     assert answers == [EMOJI[0], EMOJI[1] + EMOJI[4], EMOJI[2] + EMOJI[5] + EMOJI[7]]
 
@@ -295,7 +295,7 @@ def test_only_answers_that_are_too_short_are_filled_up(
             return super().__call__(logits_BV)
 
     fill = [[smile, 9, 10], [12, 9, 11]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: Fills(grown + fill))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: Fills(grown + fill))
     answers = generator.generate(["a", "b", "c"], max_emoji=4, min_emoji=3)
     wanted = [[hand, smile, 12], [5, 7, 8], [6, 10, 11]]
     assert answers == ["".join(EMOJI[n - 1] for n in numbers) for numbers in wanted]
@@ -374,7 +374,7 @@ def test_sampled_frequencies_are_the_ranked_probabilities(generator: EmojiGenera
 def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     wave, thumb, smile = (EMOJI.index(one) + 1 for one in ("👋", "👍", "😀"))
     steps = [[wave, smile], [thumb, wave]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda *_: EndsAfter(steps))
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: EndsAfter(steps))
     answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
     assert answers == ["👋🏾👍🏾", "😀👋🏾"]
 
@@ -469,7 +469,7 @@ def test_a_model_that_was_moved_computes_where_it_is_now(
     borrower = EmojiGenerator(lent, generator.tokenizer)
     CALLS[call](borrower)
     lent.to("meta")  # type: ignore[arg-type]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Chooser", lambda _, device: device.type)
+    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda _, device: device.type)
     monkeypatch.setattr(lent.transformer, "forward", asked)
     with pytest.raises(AskedError):
         CALLS[call](borrower)

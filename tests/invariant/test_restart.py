@@ -16,7 +16,7 @@ import pytest
 
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.model.module import EmojiGPT2
-from emoji_gpt2.training.metrics_csv import AppendingWriter
+from emoji_gpt2.training.restart import AppendingWriter
 from tests.cli_runs import LEARNING, UPSTREAM, Cli, cli, load  # noqa: F401 -- a fixture
 from tests.invariant.kill_and_resume import check, fingerprint, has_rows_of
 

@@ -268,7 +268,7 @@ def test_a_step_is_the_mean_over_all_of_its_tokens(
     """
     rows = make_rows(20)
     batches = softened(rows, size)
-    assert 0 < len(torch.cat([batch.soft_places_M for batch in batches])) < 2 * len(rows)
+    assert 0 < len(torch.cat([batch.soft_indices_M for batch in batches])) < 2 * len(rows)
     if with_empty:  # after each window's four micro-batches, one with no row
         for place in (8, 4):
             batches.insert(place, collate([], EOS))

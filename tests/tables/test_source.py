@@ -148,6 +148,17 @@ def test_an_encoding_that_is_named_is_taken(tmp_path: Path) -> None:
     assert line.startswith("encoding: got 'utf-99', wanted the name of a text encoding")
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "given"), [("\t", "\\t"), ("\t", "tab"), (" ||| ", " ||| "), ("~", "~")]
+)
+def test_a_separator_that_is_named_is_taken(tmp_path: Path, delimiter: str, given: str) -> None:
+    rows = [("text", "emoji"), ('"so"', "🍕"), ("a dog", "🐶")]
+    lines = [delimiter.join(row) for row in rows]
+    path = write(tmp_path, "a.csv", "\n".join(lines))
+    found = records(opened(path, Reading(delimiter=given)))
+    assert found == [("so" if len(delimiter) == 1 else '"so"', "🍕"), ("a dog", "🐶")]
+
+
 def test_the_digest_changes_with_the_content_and_the_columns_alone(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,name,emoji\npizza,dog,🍕\n")
     same = write(tmp_path, "b.csv", "text,name,emoji\npizza,dog,🍕\n")

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
-from emoji_gpt2.training.random_state import SaveRandomState, random_state, set_random_state
+from emoji_gpt2.training.restart import SaveRandomState, random_state, set_random_state
 from emoji_gpt2.training.signals import StopOnSignal
 
 
@@ -52,14 +52,12 @@ def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
     handled: list[int] = []
     callback = StopOnSignal("nowhere")
     within_step, validated = [True], [False]
-    epoch_loop = SimpleNamespace(
-        _should_check_val_fx=lambda _: validated[0], _is_training_done=False
-    )
+    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda _: validated[0])
     loop = SimpleNamespace(
         epoch_loop=epoch_loop, _data_fetcher=..., _should_accumulate=lambda: within_step[0]
     )
     trainer: Any = SimpleNamespace(  # of one process: nothing is asked of a strategy or a device
-        world_size=1, is_last_batch=False, should_stop=False, fit_loop=loop
+        world_size=1, is_last_batch=False, should_stop=False, fit_loop=loop, max_steps=-1
     )
     module: Any = None
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))

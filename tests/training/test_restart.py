@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emoji_gpt2.training.metrics_csv import RunCSVLogger
+from emoji_gpt2.training.restart import RunCSVLogger
 from tests.cli_runs import read_csv
 
 

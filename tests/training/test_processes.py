@@ -9,7 +9,7 @@ import pytest
 # A block of 64 MB is taken, written and freed, again and again: how many pages does that fetch?
 PROGRAM = """
 import resource, sys
-from emoji_gpt2.training.allocator import reuse_freed_memory
+from emoji_gpt2.training.processes import reuse_freed_memory
 if sys.argv[1] == "keep":
     assert reuse_freed_memory()
 def take():
