@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emoji_gpt2.errors import UserError, one_line
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.delimited import Row
-from emoji_gpt2.tables.json_records import texts_of
+from emoji_gpt2.tables.shapes import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,19 +37,9 @@ class FrameTable:
         for start in range(0, len(self.frame), ROWS):
             part = self.frame.iloc[start : start + ROWS].astype(object)
             part = part.where(part.notna(), None)
-            columns = [part.iloc[:, i].map(_plain).tolist() for i in range(len(self.names))]
+            columns = [part.iloc[:, i].map(as_text).tolist() for i in range(len(self.names))]
             for number, cells in enumerate(zip(*columns, strict=True), start + 1):
                 yield number, list(cells)
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else _joined(value)
-
-
-def _joined(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-        return " ".join(value)
-    return str(value)
 
 
 def excel_table(path: Path) -> FrameTable:
@@ -102,10 +92,7 @@ class ParquetTable:
     def _texts(self, name: str, column: list[Any]) -> list[str]:
         if classes := self._classes.get(name):
             column = [classes.get(value, value) for value in column]
-        return texts_of(
-            value if isinstance(value, str | list) else None if value is None else str(value)
-            for value in column
-        )
+        return list(map(as_text, column))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:  # pyarrow has no types

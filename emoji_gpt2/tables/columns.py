@@ -12,12 +12,12 @@ from typing import NoReturn
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import PATH
-from emoji_gpt2.tables.cells import emoji_cell, text_cell
+from emoji_gpt2.tables.cells import decoded_codes, emoji_cell, text_cell
 
 TEXT_NAMES = (
     "text", "prompt", "description", "sentence", "tweet", "content", "message", "caption",
     "comment", "input", "instruction", "question", "query", "phrase", "short_name", "name", "title",
-    "keywords", "keyword", "words", "word", "annotation",
+    "tts", "label", "key", "keywords", "keyword", "words", "word", "annotation", "tags",
 )  # fmt: skip
 EMOJI_NAMES = (
     "emoji", "emojis", "completion", "label", "labels", "target", "output", "response", "answer",
@@ -25,7 +25,12 @@ EMOJI_NAMES = (
 )  # fmt: skip
 """Names of columns in order of preference; case, white space and hyphens do not matter."""
 _LETTERS = re.compile(r"[^\W\d_]{2}|[^\x00-\x7f\W\d_]")
-_IDENTIFIER = re.compile(r"https?://|\S+\.(png|svg|jpe?g|gif|webp)$|(?=\S*\d)[0-9a-f-]{8,}$")
+_IDENTIFIER = re.compile(
+    r"https?://|\S+\.(png|svg|jpe?g|gif|webp)$|(?=\S*\d)[0-9a-f-]{8,}$|\w+:\d{4,}$"
+)
+
+
+_NUMBER = re.compile(r"[-+\d.,\s]*\d[-+\d.,\s]*")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Profile:
         filled: Of all cells, those that are not blank.
         emoji: Emoji and nothing else, also as codes.
         literal: The same without codes.
+        named: The same by shortcodes.
         mixed: Words with emoji among them.
         words: Words, maybe with others.
         numbers: Numbers alone.
@@ -61,6 +67,7 @@ class Profile:
     filled: float
     emoji: float
     literal: float
+    named: float
     mixed: float
     words: float
     numbers: float
@@ -77,22 +84,24 @@ def profile(cells: Sequence[str], labels: Mapping[str, str] | None = None) -> Pr
     """Return what stands in the cells of a column."""
     table = EmojiTable.builtin()
     filled = [cell for cell in cells if cell and not cell.isspace()]
-    emoji = literal = mixed = words = numbers = 0
+    emoji = literal = named = mixed = words = numbers = 0
     for cell in filled:
         decoded = emoji_cell(cell, labels)
         has_emoji = bool(table.split(decoded))
-        has_words = _has_words(decoded)
-        if has_emoji and not has_words:
+        is_worded = has_words(decoded)
+        if has_emoji and not is_worded:
             emoji += 1
             literal += decoded == cell
-        mixed += has_emoji and has_words
-        words += has_words
-        numbers += cell.strip().isdigit()
+            named += decoded != cell and not decoded_codes(cell)
+        mixed += has_emoji and is_worded
+        words += is_worded
+        numbers += bool(_NUMBER.fullmatch(cell))
     n = max(1, len(filled))
     return Profile(
         filled=len(filled) / max(1, len(cells)),
         emoji=emoji / n,
         literal=literal / n,
+        named=named / n,
         mixed=mixed / n,
         words=words / n,
         numbers=numbers / n,
@@ -101,7 +110,8 @@ def profile(cells: Sequence[str], labels: Mapping[str, str] | None = None) -> Pr
     )
 
 
-def _has_words(cell: str) -> bool:
+def has_words(cell: str) -> bool:
+    """Return whether a cell holds words, and is no address or identifier."""
     rest = EmojiTable.builtin().residue(cell) if not cell.isascii() else cell
     return bool(_LETTERS.search(rest)) and not _IDENTIFIER.match(rest.strip().lower())
 
@@ -109,7 +119,7 @@ def _has_words(cell: str) -> bool:
 def is_known(name: str) -> str | None:
     """Return "text" or "emoji" for a known name of such a column."""
     folded = _folded(name)
-    return "text" if folded in TEXT_NAMES else "emoji" if folded in EMOJI_NAMES else None
+    return "emoji" if folded in EMOJI_NAMES else "text" if folded in TEXT_NAMES else None
 
 
 def _folded(name: str) -> str:
@@ -203,20 +213,33 @@ class _Finder:
 
     def emoji_column(self, text: int | None) -> int | None:
         """Return the column of emoji: known by name, or else by content."""
-        found = [i for i, one in enumerate(self.profiles) if one.emoji >= 0.5 and i != text]
-        known = [i for i in self._named(EMOJI_NAMES) if i != text]
-        for index in known:
+        likely = (one.emoji >= 0.5 and one.filled >= 0.5 for one in self.profiles)
+        found = [i for i, fits in enumerate(likely) if fits and i != text]
+        for index in (i for i in self._named(EMOJI_NAMES) if i != text):
             some = self.profiles[index].literal + self.profiles[index].mixed
             if index in found or (some > 0.1 and not found):
                 return index
         if len(found) > 1:
             best = max(self.profiles[i].literal for i in found)
             found = [i for i in found if self.profiles[i].literal >= best - 0.1]
+        if len(found) > 1 and all(map(self._agrees, self.sample[:100], [found] * 100)):
+            return found[0]
         return self._only(found, "emoji")
+
+    def _agrees(self, row: Sequence[str], columns: Sequence[int]) -> bool:
+        """Return whether columns have the same emoji, where they have some."""
+        table = EmojiTable.builtin()
+        cells = (table.split(emoji_cell(row[index])) for index in columns)
+        return len({frozenset(cell) for cell in cells if cell}) < 2
 
     def text_column(self, emoji: int | None) -> int:
         """Return the column of texts: known by name if it holds words, or else by content."""
-        usable = [i for i, one in enumerate(self.profiles) if one.has_texts and i != emoji]
+        literal = emoji is not None and self.profiles[emoji].literal >= 0.5
+        usable = [
+            i
+            for i, one in enumerate(self.profiles)
+            if i != emoji and (one.has_texts or (literal and one.named > 0.5))
+        ]
         for index in self._named(TEXT_NAMES):
             if index in usable:
                 return index
@@ -227,7 +250,12 @@ class _Finder:
         found = self._only(best, "text")
         if found is None:
             named = [i for i in self._named(TEXT_NAMES) if i != emoji]
-            others = named or [i for i in range(len(self.names)) if i != emoji]
+            others = [
+                i
+                for i, one in enumerate(self.profiles)
+                if i != emoji and one.emoji < 0.5 and one.numbers < 0.9
+            ]
+            others = [i for i in named if self.profiles[i].words] or others
             if len(others) != 1:
                 self._refuse("text", "a column of words")
             return others[0]
@@ -261,14 +289,15 @@ class _Finder:
     def refuse_without_emoji(self, text: int) -> NoReturn:
         """Say what the table has instead of emoji, and which option may help."""
         numbers = [i for i, one in enumerate(self.profiles) if one.numbers > 0.9 and i != text]
-        named = [i for i in self._named(EMOJI_NAMES) if i != text]
-        for index in [*named, *numbers]:
+        for index in [*self._named(EMOJI_NAMES), *numbers]:
             got = f"{self.shown}, whose column {self.names[index]!r} has no emoji, such as "
             got += repr(self._cell(index))
-            remedy = (
-                "map labels to emoji with {data.label_names}, or name another {data.emoji_column}"
-            )
+            remedy = "map labels to emoji with {data.label_names}, or name an {data.emoji_column}"
             raise UserError(PATH, got, "emoji", remedy)
+        if len(self.names) == 1:
+            got, wanted = f"{self.shown}, a list of texts without emoji", "texts with emoji"
+            remedy = "give the file of their labels with {data.labels_path}"
+            raise UserError(PATH, got, wanted, remedy)
         if self.profiles[text].mixed > 0:
             got = f"{self.shown}, which has emoji only within its texts, and in few of them"
             remedy = "give {data.emoji_from_text} true to train on these"

@@ -126,7 +126,8 @@ class DelimitedTable:
     def _fitted(self, cells: list[str]) -> list[str] | str:
         """Return as many cells as there are columns, or why that cannot be."""
         width = self._width
-        if len(cells) != width and cells[0].startswith("#"):
+        start = "#" if len(cells) < width else "# "
+        if len(cells) != width and cells[0].startswith(start):
             return COMMENT
         if any(map(str.strip, cells[width:])):
             return "more cells than the others"
@@ -231,7 +232,8 @@ def _quoted(lines: list[str], delimiter: str | None) -> list[str] | bool | None:
         return False  # no rules for these
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
     try:
-        return next(csv.reader(lines, delimiter=delimiter or ONE_COLUMN, strict=True), [])
+        spaced, by = ', "' in lines[0], delimiter or ONE_COLUMN
+        return next(csv.reader(lines, delimiter=by, skipinitialspace=spaced, strict=True), [])
     except csv.Error as error:
         return None if "end of data" in str(error) else False
 

@@ -71,10 +71,11 @@ def read_labels(path: Path) -> dict[str, str]:
     table, labels = EmojiTable.builtin(), {}
     rows = DelimitedTable(path).rows()
     for number, cells in rows:
-        label, *others = cells if isinstance(cells, list) else [cells]
-        emoji = next((one for one in map(emoji_cell, others) if table.split(one)), None)
-        if emoji is None:
-            got = f"{str(path)!r}, whose line {number} has no emoji for {label!r}"
+        parts = cells if isinstance(cells, list) else [cells]
+        emoji = [one for one in map(emoji_cell, parts) if table.split(one)]
+        names = [one.strip() for one in parts if one.strip() and not table.split(emoji_cell(one))]
+        if not emoji or not names:
+            got = f"{str(path)!r}, whose line {number} has no emoji for {parts[0]!r}"
             raise UserError("data.label_names", got, "a label, a tab and its emoji in each line")
-        labels[label.strip()] = emoji
+        labels[names[0]] = emoji[0]
     return labels

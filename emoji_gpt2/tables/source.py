@@ -11,6 +11,7 @@ Format, compression, encoding, separator, header and columns are found by conten
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,13 +26,15 @@ from emoji_gpt2.tables.columnar import FrameTable, ParquetTable, excel_table
 from emoji_gpt2.tables.columns import Columns, find_columns
 from emoji_gpt2.tables.decode import check_encoding, open_binary, open_text
 from emoji_gpt2.tables.delimited import SAMPLE, DelimitedTable, Row
-from emoji_gpt2.tables.json_records import JsonTable
+from emoji_gpt2.tables.json_records import JsonTable, is_json
 from emoji_gpt2.tables.labels import LabelledTexts, labels_beside, read_labels
 from emoji_gpt2.tables.locate import local_files
+from emoji_gpt2.tables.unicode_data import UnicodeData, is_unicode_data
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SEPARATORS = " \t:;,|+=-"  # between a text and its emoji
 CHUNK = 16_384
 """Records that are read at once."""
 
@@ -99,7 +102,7 @@ class Part:
         if self.columns.from_text:
             table = EmojiTable.builtin()
             text = emoji_cell(text)
-            return table.residue(text), "".join(table.split(text))
+            return table.residue(text).strip(_SEPARATORS), "".join(table.split(text))
         emoji = self.columns.emoji
         return text, "" if emoji is None else emoji_cell(row[emoji], self.labels)
 
@@ -243,8 +246,12 @@ def _open(path: Path, labels_path: Path | None, reading: Reading) -> Table:
             raise UserError(PATH, f"{str(path)!r}, a compressed Parquet file", "it unpacked")
     with open_text(path, reading.encoding) as text:
         begin = text.head.lstrip("\ufeff \t\r\n")[:1]
-    if begin in ("{", "["):
+        said = re.search(r"\.(json|jsonl|ndjson|ya?ml)\b", path.name.lower())
+        is_bracket = begin in ("{", "[") and (said or is_json(text.head, is_whole=text.is_whole))
+    if is_bracket or (said and "y" in said[1]):
         return JsonTable(path, reading.encoding)
+    if is_unicode_data(text.head):
+        return UnicodeData(path, reading.encoding)
     return DelimitedTable(path, reading.encoding, reading.delimiter)
 
 

@@ -134,6 +134,36 @@ READ: dict[str, tuple[list[tuple[str, str]], str]] = {
         [("good morning sunshine", "☀️"), ("i love you", "❤️"), ("so funny, really", "😂")],
         "a text a line, labels in train_labels.txt; texts: 'text', emoji: 'label' (3 labels)",
     ),
+    "known_keys.json": (
+        [("smile", "😄"), ("question", "❓"), ("pizza", "🍕"), ("label", "🏷️")], "texts: 'key'"
+    ),
+    "groups.json": ([("grinning face", "😀"), ("joy", "😂"), ("pizza", "🍕")], "texts: 'name'"),
+    "cldr.json": ([("grinsendes gesicht", "😀"), ("pizza", "🍕")], "texts: 'tts', emoji: 'key'"),
+    "weights.json": ([("brazil", "🇧🇷"), ("up", "☝️"), ("up", "⬆️")], "3 rows read"),
+    "emoji_mart.json": ([("grinning face", "😀"), ("pizza", "🍕")], "emoji: 'skins'"),
+    "hex_keys.json": ([("grinning face", "😀"), ("pizza", "🍕")], "texts: 'name'"),
+    "turns.jsonl": ([("hi", "👋"), ("i got promoted", "🎉"), ("pizza", "🍕")], "JSON lines"),
+    "records.yaml": (PIZZA_DOG, "YAML"),
+    "emoji-test.txt": (
+        [("grinning face", "😀"), ("smiling face", "☺️"), ("elf: light skin tone", "🧝🏻")],
+        "a list of Unicode's",
+    ),
+    "space_before_quote.csv": (
+        [("grinning face", "😀"), ("family: man, woman, girl", "👪"), ("dog face", "🐶")],
+        "separated by ','",
+    ),
+    "shortcode_texts.csv": (
+        [("large orange diamond", "🔶"), ("radio button", "🔘"), ("pizza", "🍕")],
+        "texts: 'shortcode', emoji: 'emoji'",
+    ),
+    "vendors.csv": (
+        [("grinning face", "😀"), ("happy face", "😃"), ("angry imp", "👿")], "emoji: 'apple'"
+    ),
+    "bytes.csv": ([("wolf face", "🐺"), ("woman", "👩")], "emoji: 'Bytes'"),
+    "colons.txt": ([("star", "⭐"), ("pizza", "🍕"), ("dog", "🐶")], "one a line"),
+    "brackets.csv": (
+        [("[led] lamps rock", "💡"), ("[hat] is nice", "🎩"), ("plain words", "📝")], "no header"
+    ),
     "packed.csv.gz": (PIZZA_DOG, "packed.csv.gz: separated by ','"),
     "archive.zip": (PIZZA_DOG, "archive.zip: separated by ','"),
 }  # fmt: skip
@@ -164,7 +194,8 @@ AS_ASKED = {
 }  # fmt: skip
 REFUSED = {
     "labels.csv": "whose column 'label' has no emoji, such as '2', wanted emoji; map labels to",
-    "train_labels.txt": "wanted a column of emoji",
+    "train_labels.txt": "wanted a column of words",
+    "numbers.csv": "the columns 'emoji', 'label' in",
 }
 
 

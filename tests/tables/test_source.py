@@ -251,7 +251,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "Git LFS": ("a.csv", "version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
     "a picture": ("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "a binary file"),
     "no emoji": ("a.csv", "text,y\npizza,1\n", "such as '1', wanted emoji; map labels"),
-    "twice": ("a.csv", "text,x,x\npizza,🍕,🍕\n", "may hold the emoji: 'x' (such as '🍕') and 'x'"),
+    "twice": ("a.csv", "text,x,y\npizza,🍕,🐶\n", "may hold the emoji: 'x' (such as '🍕') and 'y'"),
 }
 
 
