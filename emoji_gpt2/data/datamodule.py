@@ -25,7 +25,7 @@ from transformers import GPT2Tokenizer
 
 from emoji_gpt2.data.examples import SkinTones
 from emoji_gpt2.data.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
-from emoji_gpt2.data.prepare import NAME_OF, DataConfig
+from emoji_gpt2.data.prepare import NAME_OF, DataConfig, differences
 from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.data.store import Store, is_whole
 from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
@@ -33,7 +33,7 @@ from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.files import default_cache_dir, without_secrets
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.tables.source import Reading, Source
-from emoji_gpt2.tokenizer import N_POSITIONS, add_emoji_tokens, encode_prompts, eos_id, fingerprint
+from emoji_gpt2.tokenizer import add_emoji_tokens, encode_prompts, eos_id, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,34 +127,11 @@ class EmojiDataModule(LightningDataModule):
         self.save_hyperparameters()
         for name in SOURCES:
             self.hparams[name] = without_secrets(self.hparams[name])
-        for name, value, fine, wanted in (
-            ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-            ("max_length", max_length, 4 <= max_length <= N_POSITIONS, f"4 to {N_POSITIONS}"),
-            ("skin_tones", skin_tones, skin_tones in ("keep", "drop"), "keep or drop"),
-            ("num_workers", num_workers, num_workers >= 0, "0 or more"),
-            ("made_up_texts", made_up_texts, made_up_texts >= 0, "0 or more"),
-            ("seed", seed, seed >= 0, "0 or more"),
-            ("val_fraction", val_fraction, 0 <= val_fraction <= 0.5, "0 to 0.5"),
-            ("test_fraction", test_fraction, 0 <= test_fraction <= 0.5, "0 to 0.5"),
-        ):
-            check(f"data.{name}", value, fine=fine, wanted=wanted)
-        chosen = parse_languages(languages)
-        if path is not None and chosen != (ENGLISH,):
-            raise UserError(
-                "data.languages",
-                f"{', '.join(chosen)} with {path!r} as path",
-                f"{ENGLISH}: they are of the built-in names and keywords",
-                "leave one of both out",
-            )
-        reading = Reading(
-            text_column,
-            emoji_column,
-            encoding,
-            delimiter,
-            labels_path,
-            label_names,
-            emoji_from_text,
-        )
+        check("data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
+        check("data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
+        check("data.seed", seed, fine=seed >= 0, wanted="0 or more")
+        named = (text_column, emoji_column, encoding, delimiter)
+        reading = Reading(*named, labels_path, label_names, emoji_from_text)
         self.config = DataConfig(
             path=path,
             val_path=val_path,
@@ -165,7 +142,7 @@ class EmojiDataModule(LightningDataModule):
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             made_up_texts=made_up_texts,
-            languages=chosen,
+            languages=parse_languages(languages),
         )
         self.batch_size = batch_size
         self.predict_path = predict_path
@@ -324,11 +301,7 @@ class EmojiDataModule(LightningDataModule):
         callbacks = getattr(self.trainer, "callbacks", [])
         if any(isinstance(callback, BatchSizeFinder) for callback in callbacks):
             ours["batch_size"] = theirs["batch_size"]  # the finder searches for it again
-        changes = [
-            f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
-            for name in sorted(ours | theirs)
-            if ours.get(name) != theirs.get(name)
-        ]
+        changes = differences(ours, theirs)
         if not changes and state_dict["rows"] != self.store.folder.name:
             changes = ["the sources, the tokenizer or the version of emoji_gpt2 have changed"]
         return changes

@@ -42,10 +42,10 @@ from emoji_gpt2.emoji.languages import ENGLISH, language_bytes, language_code, t
 from emoji_gpt2.emoji.resources import read_text
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
-from emoji_gpt2.errors import UserError, blaming
+from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.source import CHUNK, Reading, Source, open_source
-from emoji_gpt2.tokenizer import tokenizer_to_json
+from emoji_gpt2.tokenizer import N_POSITIONS, tokenizer_to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,20 @@ class DataConfig:
     made_up_texts: int = 0
     languages: tuple[str, ...] = (ENGLISH,)
     frame: "pd.DataFrame | None" = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, wanted, fine in (
+            ("max_length", f"4 to {N_POSITIONS}", 4 <= self.max_length <= N_POSITIONS),
+            ("skin_tones", "keep or drop", self.skin_tones in ("keep", "drop")),
+            ("made_up_texts", "0 or more", self.made_up_texts >= 0),
+            ("val_fraction", "0 to 0.5", 0 <= self.val_fraction <= 0.5),
+            ("test_fraction", "0 to 0.5", 0 <= self.test_fraction <= 0.5),
+        ):
+            check(f"data.{name}", getattr(self, name), fine=fine, wanted=wanted)
+        if self.path is not None and self.languages != (ENGLISH,):
+            got = f"{', '.join(self.languages)} with {self.path!r} as path"
+            wanted = f"{ENGLISH}: they are of the built-in names and keywords"
+            raise UserError("data.languages", got, wanted, "leave one of both out")
 
     def options(self) -> dict[str, Any]:
         """Return the options without the sources: their content counts, not their names."""
@@ -149,6 +163,15 @@ class DataConfig:
                 ) from error
             Preparation(self, encoder, RowCollector(writer)).run(sources)
         return folder
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return a line for each option that differs from the checkpoint's."""
+    return [
+        f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
+        for name in sorted(ours | theirs)
+        if ours.get(name) != theirs.get(name)
+    ]
 
 
 class Preparation:

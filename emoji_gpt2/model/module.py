@@ -12,17 +12,14 @@ emoji in table order.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from transformers import GPT2Config, GPT2Tokenizer
-from typing_extensions import Self
+from transformers import GPT2Config
 
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
@@ -36,15 +33,9 @@ from emoji_gpt2.model.loss import (
 )
 from emoji_gpt2.model.metrics import EvaluationMetrics, best_answer_rank
 from emoji_gpt2.model.network import (
-    EXTRA_STATE,
-    Stored,
-    building_network_of,
     loading,
-    names_of_module,
     network_of,
     new_network,
-    plain_names,
-    stored_in,
 )
 from emoji_gpt2.model.optim import (
     WarmupCosine,
@@ -54,21 +45,16 @@ from emoji_gpt2.model.optim import (
     unscale_before_clipping,
 )
 from emoji_gpt2.model.packing import attend_by_rows, pack
-from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
+from emoji_gpt2.model.state import KeepsNetwork
 from emoji_gpt2.tokenizer import (
-    candidate_tokens,
-    fingerprint,
     tokenizer_from_json,
-    tokenizer_to_json,
 )
 
 BAR = ("loss", "hit_at_1")
 """What of an evaluation the progress bar shows."""
-ARCHITECTURE = frozenset(("pretrained", "config", "freeze_layers", "lora_rank", "lora_alpha"))
-"""What of the arguments a checkpoint decides."""
 
 
-class EmojiGPT2(LightningModule):
+class EmojiGPT2(KeepsNetwork):
     """GPT-2 with one token per emoji, trained by cross-entropy on the emoji of each row.
 
     ``self.model`` is a ``GPT2LMHeadModel`` and ``self.tokenizer`` its tokenizer; both travel in the
@@ -95,9 +81,6 @@ class EmojiGPT2(LightningModule):
     Raises:
         UserError: an argument is out of range or a field unknown; one line says which.
     """
-
-    candidate_ids: Tensor
-    candidate_index: Tensor
 
     def __init__(
         self,
@@ -153,63 +136,6 @@ class EmojiGPT2(LightningModule):
         self._adopt(tokenizer)
         self.val_metrics, self.test_metrics = EvaluationMetrics(), EvaluationMetrics()
         self.further_metrics = nn.ModuleDict()
-        self.register_state_dict_post_hook(plain_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(names_of_module)  # type: ignore[no-untyped-call]
-
-    def _adopt(self, tokenizer: GPT2Tokenizer) -> None:
-        """Take a tokenizer, and what follows from it."""
-        self.tokenizer = tokenizer
-        self._fingerprint = fingerprint(tokenizer)
-        self.model.config.bos_token_id = self.model.config.eos_token_id = tokenizer.eos_token_id
-        device = self.model.device
-        candidates = torch.tensor(candidate_tokens(tokenizer), device=device)
-        size = max(self.model.config.vocab_size, len(tokenizer))
-        index = torch.full((size,), -1, device=device)
-        index[candidates] = torch.arange(len(candidates), device=device)
-        self.register_buffer("candidate_ids", candidates, persistent=False)
-        self.register_buffer("candidate_index", index, persistent=False)
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override] # Lightning's own decorator hides it
-        cls, checkpoint_path: str | Path, *options: Any, **kwargs: Any
-    ) -> Self:
-        """Return the module of a checkpoint; its network and tokenizer are the checkpoint's.
-
-        Args:
-            checkpoint_path: A file, or an https:// or hf://USER/NAME/FILE address, which is fetched
-                once to a local file. Nothing in it is executed.
-            options: map_location, hparams_file and strict, as of Lightning.
-            kwargs: The same by name, and hyper-parameters to change.
-
-        Raises:
-            UserError: it is not there, truncated, or not a checkpoint of ``EmojiGPT2``.
-        """
-        for name in ARCHITECTURE & kwargs.keys():
-            fine, wanted = not kwargs[name], "none: the checkpoint decides"
-            check(name, kwargs[name], fine=fine, wanted=wanted)
-        path = local_checkpoint(str(checkpoint_path))
-        with building_network_of(read_checkpoint(path)):
-            kwargs["weights_only"] = True
-            return super().load_from_checkpoint(path, *options[:3], **kwargs)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return what makes the weights a model: configuration and tokenizer, as JSON values."""
-        config = self.model.config.to_diff_dict()
-        tokenizer = tokenizer_to_json(self.tokenizer)
-        return Stored(config, tokenizer, self.base_model, self._adapters)._asdict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the tokenizer of loaded weights."""
-        if not state:  # weights alone
-            return
-        stored = Stored(**state)
-        self.base_model = stored.base_model
-        if stored.tokenizer != tokenizer_to_json(self.tokenizer):
-            self._adopt(tokenizer_from_json(stored.tokenizer))
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let checkpoints of version 0.1, which had no state of the module, bring theirs."""
-        checkpoint["state_dict"].setdefault(EXTRA_STATE, stored_in(checkpoint)._asdict())
 
     def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
         """Return the scores of all candidates at the given positions, ``[N, V]``.

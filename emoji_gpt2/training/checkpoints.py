@@ -240,3 +240,8 @@ def begin_next_epoch(trainer: Trainer) -> None:
 def log_by_optimizer_steps(trainer: Trainer) -> None:
     """Number logged rows by optimizer steps: going on, Lightning may count one step too many."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # noqa: SLF001
+
+
+def log_step(trainer: Trainer) -> None:
+    """Give the loggers what the step has logged."""
+    trainer._logger_connector.update_train_step_metrics()  # noqa: SLF001

@@ -35,10 +35,11 @@ from emoji_gpt2.data.datamodule import SOURCES, EmojiDataModule
 from emoji_gpt2.errors import UserError, check, local_path, one_line, printable_output
 from emoji_gpt2.files import CONFIG, without_secrets
 from emoji_gpt2.hub.callback import PushToHub
-from emoji_gpt2.model.module import ARCHITECTURE, EmojiGPT2
+from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import unscale_before_clipping
 from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
+from emoji_gpt2.model.state import ARCHITECTURE
 from emoji_gpt2.training.checkpoints import BestCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
 from emoji_gpt2.training.processes import (

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed as dist
 
 from emoji_gpt2.files import LAST
-from emoji_gpt2.training.checkpoints import accumulates, is_between_steps
+from emoji_gpt2.training.checkpoints import accumulates, is_between_steps, log_step
 
 EXITS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run."""
@@ -106,6 +106,8 @@ class StopOnSignal(Checkpoint):
 
     def _exit(self, trainer: Trainer, number: int) -> None:
         trainer.save_checkpoint(self.path)
+        if is_between_steps(trainer):  # Lightning would log this step after the hook
+            log_step(trainer)
         self._say(trainer, number, "the same command and --ckpt_path last")
         raise SystemExit(128 + number)
 

@@ -811,6 +811,6 @@ def test_a_frame_is_copied_its_other_columns_do_not_count_and_gaps_are_empty(
         EmojiDataModule.from_frame(frame[["text"]], cache_dir=str(tmp_path)).prepare_data
     )
     assert line == (
-        "path: got the columns 'text' in 'DataFrame', wanted a column of emoji; name it with "
-        "emoji_column"
+        "path: got 'DataFrame', a list of texts without emoji, wanted texts with emoji; give the "
+        "file of their labels with labels_path"
     )

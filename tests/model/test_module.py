@@ -26,7 +26,8 @@ from emoji_gpt2.batch import Batch, SoftTargets, collate
 from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.model.module import EmojiGPT2, building_network_of
+from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import warmup_cosine
 from emoji_gpt2.tokenizer import tokenizer_to_json
 
