@@ -189,10 +189,14 @@ class EmojiDataModule(LightningDataModule):
 
     @property
     def report(self) -> list[str]:
-        """Lines of text: how many rows were read, kept, merged and dropped."""
+        """Lines of text: how many rows were read, kept, merged and dropped; no cell is shown."""
+        return self._named(self.store.report)
+
+    def _named(self, lines: list[str]) -> list[str]:
+        """Return stored lines with the names of the sources of this run."""
         names = {NAME_OF.format(role): source.name for role, source in self._sources.items()}
         pattern = re.compile("|".join(map(re.escape, names)) or "$^")
-        return [pattern.sub(lambda found: names[found[0]], line) for line in self.store.report]
+        return [pattern.sub(lambda found: names[found[0]], line) for line in lines]
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -219,7 +223,7 @@ class EmojiDataModule(LightningDataModule):
                 )
             self._store = Store(folder)
             took = [line for source in self._sources.values() for line in source.took]
-            for line in [*took, *self.report]:
+            for line in [*took, *self.report, *self._named(self._store.samples)]:
                 rank_zero_info(line)
 
     def train_dataloader(self) -> TrainingLoader:

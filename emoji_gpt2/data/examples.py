@@ -26,6 +26,8 @@ SkinTones = Literal["keep", "drop"]
 
 MAX_UNREAD = 0.05
 """Fraction of a source's records that may be unreadable."""
+SHOWN = 3
+"""Records that are shown of those dropped for one reason."""
 MAX_EMOJI_PER_KEYWORD = 16
 """A keyword of more emoji than this ("face": 162, "flag": 274) is too ambiguous to train on."""
 
@@ -55,7 +57,8 @@ class Report:
         dropped: Records left out, by reason.
         noted: Records that are used although something is odd about them, by what it is.
         unread: How many of the dropped records could not be read at all.
-        examples: Of each reason, where it was met first, or a cell.
+        places: Of each reason, the numbers of the first records.
+        cells: Of each reason, the first cells: of a private table, nothing for a model card.
     """
 
     source: str
@@ -63,21 +66,30 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
     unread: int = 0
-    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    cells: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def drop(self, reason: str, example: str = "") -> None:
-        """Count a record that is left out; the first three examples are kept."""
+    def drop(self, reason: str, place: str = "", cell: str = "") -> None:
+        """Count a record that is left out; the first three of a reason are kept as examples."""
         self.dropped[reason] += 1
-        if example and len(self.examples[reason]) < 3:
-            self.examples[reason].append(example)
+        for examples, one in ((self.places, place), (self.cells, repr(cell) if cell else "")):
+            if one and len(examples[reason]) < SHOWN:
+                examples[reason].append(one)
 
     def reasons(self) -> str:
-        """Return the dropped records by reason, with examples."""
+        """Return the dropped records by reason, with the numbers of the first ones."""
         parts = []
         for reason, count in self.dropped.most_common():
-            found = self.examples.get(reason)
-            parts.append(f"{count:,} {reason}" + (f" ({', '.join(found)})" if found else ""))
+            places = self.places.get(reason)
+            parts.append(f"{count:,} {reason}" + (f" ({', '.join(places)})" if places else ""))
         return ", ".join(parts)
+
+    def samples(self) -> list[str]:
+        """Return a line for each reason that cells were dropped for, with the first of them."""
+        return [
+            f"{self.source}: {reason}, such as {', '.join(cells)}"
+            for reason, cells in self.cells.items()
+        ]
 
     def check(self) -> None:
         """Refuse a source of which more than ``MAX_UNREAD`` could not be read.
@@ -137,7 +149,7 @@ def read_examples(
         emoji = [table.base(e) for e in given] if skin_tones == "drop" else given
         example = Example(normalize_text(text), tuple(emoji))
         if dropped := _reason_to_drop(example, text, cell, skin_tones):
-            report.drop(dropped, f"{cell:.30}" if cell and "emoji" in dropped else "")
+            report.drop(dropped, cell=f"{cell:.30}" if "emoji" in dropped else "")
             continue
         if "".join(emoji) != cell and table.residue(cell):
             report.noted["text or unknown emoji beside the emoji (ignored)"] += 1

@@ -215,7 +215,8 @@ class Preparation:
             splits["train"] = Split(np.concatenate([splits["train"].rows, synthetic]))
         report += [self._summary(role) for role in self.reports]
         counts = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
-        self.rows.finish(splits, [*report, f"rows by split: {counts}"])
+        samples = [line for one in self.reports.values() for line in one.samples()]
+        self.rows.finish(splits, [*report, f"rows by split: {counts}"], samples)
 
     def _add(self, role: int, examples: list[Example], report: Report) -> None:
         self.rows.add(role, self.encoder.encode(examples, report))

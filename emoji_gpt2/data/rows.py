@@ -71,8 +71,8 @@ class RowCollector:
             self._indices[present] = text_index(rows, hashes, self.column("emoji"), n_emoji)
         return self._indices[present]
 
-    def finish(self, splits: dict[str, Split], report: list[str]) -> Path:
+    def finish(self, splits: dict[str, Split], report: list[str], samples: list[str]) -> Path:
         """Write what is in memory, and return the folder of the finished store."""
         soft = SoftTargets(*(self.column(f"soft_{name}") for name in SoftTargets._fields))
         lengths, n_prompt = self.column("lengths"), self.column("n_prompt")
-        return self.writer.finish(lengths, n_prompt, soft, splits, report)
+        return self.writer.finish(lengths, n_prompt, soft, splits, report, samples)

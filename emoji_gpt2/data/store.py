@@ -30,7 +30,7 @@ from emoji_gpt2.files import apply_umask
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 
 
 @contextmanager
@@ -87,6 +87,7 @@ class StoreWriter:
         soft: SoftTargets,
         splits: dict[str, Split],
         report: list[str],
+        samples: list[str] | None = None,
     ) -> Path:
         """Write the rest, move the store into place and return its folder.
 
@@ -96,6 +97,7 @@ class StoreWriter:
             soft: The soft targets of those rows that have some.
             splits: By name.
             report: Lines that say what was read, kept and dropped.
+            samples: Lines that show cells which were dropped.
         """
         self._ids.close()
         arrays = {"lengths": lengths, "n_prompt": n_prompt, "starts": _offsets(lengths)}
@@ -107,7 +109,9 @@ class StoreWriter:
             np.save(self._aside / f"{name}.npy", array)
         sizes = {file.name: file.stat().st_size for file in sorted(self._aside.iterdir())}
         meta = {"format": FORMAT, "dtype": self.dtype.str, "sizes": sizes, "splits": list(splits)}
-        text = json.dumps(meta | {"report": report}, ensure_ascii=False, indent=1)
+        text = json.dumps(
+            meta | {"report": report, "samples": samples or []}, ensure_ascii=False, indent=1
+        )
         (self._aside / "meta.json").write_text(text, encoding="utf-8")
         self._move_into_place()
         return self.folder
@@ -150,6 +154,7 @@ class Store:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
         self.report: list[str] = meta["report"]
+        self.samples: list[str] = meta["samples"]
         self.lengths: Array = arrays["lengths"]
         self.n_prompt: Array = arrays["n_prompt"]
         self._starts = arrays["starts"]

@@ -132,7 +132,8 @@ def read_references(
     references = merged(examples, report, candidates)
     references.took = took
     if not references.texts:
-        got = f"no usable row in {name} ({report.reasons() or 'no rows'})"
+        why = ", ".join([report.reasons() or "no rows", *report.samples()])
+        got = f"no usable row in {name} ({why})"
         raise UserError(argument, got, "texts with emoji", "check its columns")
     return references
 

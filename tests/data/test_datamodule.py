@@ -705,6 +705,21 @@ def test_the_name_that_is_shown_is_that_of_the_file_given(tmp_path: Path) -> Non
     assert second.report[0].startswith("public.csv: ")
 
 
+def test_dropped_cells_are_printed_and_stand_in_no_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.csv", [*spare(), ("a diary", "secret words"), ("b", "more of them")])
+    caplog.set_level(logging.INFO, "lightning.pytorch")
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        data = ready(tmp_path, path)
+        assert (
+            "a.csv: no emoji in the row, such as 'secret words', 'more of them'" in caplog.messages
+        )
+        assert "2 no emoji in the row" in data.report[0]
+        assert "secret" not in "".join(data.report)
+
+
 def test_secrets_of_an_address_are_not_kept(tmp_path: Path) -> None:
     data = EmojiDataModule("https://me:hunter2@host/a.csv?key=hunter2&raw=1", val_path=["a?b"])
     assert data.hparams["path"] == "https://host/a.csv?key=***&raw=1"
