@@ -210,10 +210,11 @@ class EmojiDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Map the prepared rows into memory and print the report."""
         if stage in ("predict", None) and self.predict_path is not None:
-            texts = self.config.read_texts(self.predict_path, self.cache_dir)
-            prompts = encode_prompts(self.tokenizer, texts, self.config.max_length - 1)
-            pad_id = eos_id(self.tokenizer)
-            self._prompts = PromptDataset(texts, prompts, pad_id, self._fingerprint)
+            pairs = self.config.read_texts(self.predict_path, self.cache_dir)
+            read = [text for _, text in pairs]
+            prompts = encode_prompts(self.tokenizer, read, self.config.max_length - 1)
+            given, pad_id = [text for text, _ in pairs], eos_id(self.tokenizer)
+            self._prompts = PromptDataset(given, prompts, pad_id, self._fingerprint)
         if stage != "predict" and self._store is None:
             self._sources = self.config.sources(self.cache_dir)
             folder = self.config.folder(self._sources, self.tokenizer, self.cache_dir)

@@ -14,6 +14,7 @@ from collections.abc import Container
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,13 +115,17 @@ class DataConfig:
                     found[role] = open_source(table, reading, cache_dir=cache_dir)
         return found
 
-    def read_texts(self, table: str | list[str], cache_dir: Path) -> list[str]:
-        """Return the texts of a table that needs no emoji; those without words are counted."""
+    def read_texts(self, table: str | list[str], cache_dir: Path) -> list[tuple[str, str]]:
+        """Return the texts of a table that needs no emoji, as given and as they are read.
+
+        Those without words are left out and counted.
+        """
         reading = replace(self.reading, emoji_column=None, labels_path=None)
         with blaming("data.predict_path", PATH):
             source = open_source(table, reading, cache_dir=cache_dir, needs_emoji=False)
-        texts = [text for chunk in source.chunks() for text in chunk.texts]
-        usable = [text for text in texts if is_valid_unicode(text) and normalize_text(text)]
+        pairs = (zip(chunk.given, chunk.texts, strict=True) for chunk in source.chunks())
+        texts = list(chain.from_iterable(pairs))
+        usable = [pair for pair in texts if is_valid_unicode(pair[1]) and normalize_text(pair[1])]
         for line in source.took:
             rank_zero_info(line)
         if len(usable) < len(texts):

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -33,6 +34,13 @@ DEFAULT_MODELS = ("checkpoints/quickstart/model", "checkpoints/base")
 
 N_RANKED = 5
 """Without --top_k, emoji that are shown of one text and in JSON."""
+
+
+class Given(NamedTuple):
+    """A text as it was given, and as it is read: a table's may be mojibake or hold entities."""
+
+    given: str
+    read: str
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -86,7 +94,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def read_texts(options: argparse.Namespace) -> list[str]:
+def read_texts(options: argparse.Namespace) -> list[Given]:
     """Return the texts of the command line, the input table or standard input."""
     if options.input:
         reading = Reading(
@@ -96,13 +104,15 @@ def read_texts(options: argparse.Namespace) -> list[str]:
             options.input, reading, cache_dir=default_cache_dir(), needs_emoji=False
         )
         print(*source.took, sep="\n", file=sys.stderr)
-        return [text for chunk in source.chunks() for text in chunk.texts]
+        pairs = (zip(chunk.given, chunk.texts, strict=True) for chunk in source.chunks())
+        return [Given(*pair) for chunk in pairs for pair in chunk]
     if options.texts:
-        return list(options.texts)
+        return [Given(text, text) for text in options.texts]
     try:
-        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError("standard input", f"{error}", "UTF-8", "convert it") from error
+    return [Given(line, line) for line in lines]
 
 
 def default_model() -> str:
@@ -152,7 +162,7 @@ def run(options: argparse.Namespace) -> None:
     """Answer all texts."""
     decoding = decoding_of(options)
     texts = read_texts(options)
-    n_words = sum(map(_has_words, texts))
+    n_words = sum(_has_words(text.read) for text in texts)
     if not n_words:
         got = str(len(texts) or "none")
         raise UserError("texts", got, "at least one with words", "give it as an argument")
@@ -191,7 +201,7 @@ def _has_words(text: str) -> bool:
 
 def _answers(
     generator: EmojiGenerator,
-    texts: list[str],
+    texts: list[Given],
     decoding: Decoding,
     n_ranked: int,
     batch_size: int,
@@ -200,13 +210,13 @@ def _answers(
     size = max(1, batch_size) * 16
     for start in range(0, len(texts), size):
         part = {number: texts[number] for number in range(start, min(start + size, len(texts)))}
-        good = {number: text for number, text in part.items() if _has_words(text)}
+        good = {number: text.read for number, text in part.items() if _has_words(text.read)}
         seed = None if decoding.seed is None else decoding.seed + start  # others for each part
         found = generator.answer(
             list(good.values()), replace(decoding, seed=seed), n_ranked, batch_size
         )
         answers = dict(zip(good, found, strict=True))
-        yield from ((text, answers.get(number)) for number, text in part.items())
+        yield from ((text.given, answers.get(number)) for number, text in part.items())
 
 
 def _shown(text: str, answer: Answer | None, n_texts: int) -> str:

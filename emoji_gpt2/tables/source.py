@@ -76,12 +76,14 @@ class Chunk:
     Attributes:
         texts: The text of each record.
         emoji: Its emoji; "" where there is no column of them.
+        given: The cells of the texts as they stand in the table.
         unread: What could not be read between them: where and why.
         mended: How many of them were mojibake.
     """
 
     texts: list[str]
     emoji: list[str]
+    given: list[str] = field(default_factory=list, compare=False)
     unread: tuple[tuple[int, str], ...] = ()
     mended: int = 0
 
@@ -108,8 +110,11 @@ class Part:
 
     def was_mojibake(self, row: Sequence[str], text: str, emoji: str) -> bool:
         """Return whether ``read`` has mended the record that it gave these of."""
-        cells = ((row[self.columns.text], text), (row[self.columns.emoji or 0], emoji))
-        return any(before != after and is_mojibake(before) for before, after in cells)
+        before = row[self.columns.text]
+        if before != text and is_mojibake(before):
+            return True
+        cell = "" if self.columns.emoji is None else row[self.columns.emoji]
+        return cell != emoji and is_mojibake(cell)
 
     def took(self) -> str:
         """Return a line that says what is read, with two records of it."""
@@ -167,9 +172,9 @@ class Source:
                 read = [part.read(row) for row in rows_read]
                 pairs = zip(rows_read, read, strict=True)
                 mended = sum(part.was_mojibake(row, *cells) for row, cells in pairs)
-                yield Chunk(
-                    [text for text, _ in read], [emoji for _, emoji in read], unread, mended
-                )
+                given = [row[part.columns.text] for row in rows_read]
+                texts, emoji = [text for text, _ in read], [emoji for _, emoji in read]
+                yield Chunk(texts, emoji, given, unread, mended)
 
     def digest(self) -> str:
         """Return the sha256 of what decides the records, in hexadecimal."""

@@ -875,6 +875,22 @@ def test_a_table_becomes_a_table(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "texts.csv"]
 
 
+def test_a_table_keeps_its_texts_as_they_are(
+    command: Generate, generator: EmojiGenerator, tmp_path: Path
+) -> None:
+    given = {
+        "pizza &amp; cat": "pizza & cat",
+        "white_cat": "white cat",
+        "itâ€™s pizza": "it's pizza",
+    }
+    table, out = tmp_path / "texts.csv", tmp_path / "out.csv"
+    table.write_text("\n".join(["text", *given]) + "\n", encoding="utf-8")
+    command("--input", table, "--output", out)
+    rows = read_csv(out)
+    assert [row["text"] for row in rows] == list(given)
+    assert [row["emoji"] for row in rows] == generator.generate(list(given.values()))
+
+
 @pytest.mark.parametrize("tone", [None, "dark"])
 def test_the_probability_in_a_table_is_of_the_emoji_beside_it(
     command: Generate, generator: EmojiGenerator, tmp_path: Path, tone: str | None
