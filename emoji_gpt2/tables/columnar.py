@@ -67,7 +67,8 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._open() as file:
-            self.names = list(file.schema_arrow.names)
+            schema = file.schema_arrow
+            self.names = [name for name in schema.names if _is_readable(schema.field(name).type)]
             metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         features = json.loads(metadata).get("info", {}).get("features", {})
         self._classes = {
@@ -80,7 +81,7 @@ class ParquetTable:
         """Yield the records, their values as text; lists of texts are joined."""
         number = 0
         with self._open() as file:
-            for batch in file.iter_batches(batch_size=ROWS):
+            for batch in file.iter_batches(batch_size=ROWS, columns=self.names):
                 values = zip(
                     self.names, (column.to_pylist() for column in batch.columns), strict=True
                 )
@@ -110,3 +111,23 @@ class ParquetTable:
             raise UserError(
                 PATH, got, "a complete Parquet file", "fetch or write it again"
             ) from None
+
+
+def _is_readable(kind: Any) -> bool:
+    """Return whether values of an Arrow type can be texts: no pictures, no vectors of numbers."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    parts = list(_parts(kind))
+    if any(pa.types.is_binary(one) or pa.types.is_large_binary(one) for one in parts):
+        return False
+    strings = (pa.types.is_string(one) or pa.types.is_large_string(one) for one in parts)
+    return not pa.types.is_nested(kind) or any(strings)
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """Yield the types of what an Arrow type is made of, itself if it is not nested."""
+    if kind.num_fields:
+        for number in range(kind.num_fields):
+            yield from _parts(kind.field(number).type)
+    else:
+        yield kind
