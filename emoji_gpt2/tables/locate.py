@@ -73,9 +73,8 @@ def _kind(name: str) -> str:
 def _training_files(address: str, names: Sequence[str]) -> list[str]:
     """Return the addresses of a data set's training files, all of one format and configuration."""
     tables = [name for name in names if _kind(name) in TABLES]
-    training = [name for name in tables if "train" in name.lower()]
-    others = ("test", "val", "dev")
-    training = training or [n for n in tables if not any(one in n.lower() for one in others)]
+    training = [name for name in tables if _split_of(name) == "train"]
+    training = training or [name for name in tables if _split_of(name) is None]
     kinds = {_kind(name): None for name in sorted(training, key=lambda n: TABLES.index(_kind(n)))}
     chosen = [name for name in training if _kind(name) == next(iter(kinds), None)]
     folders = sorted({str(PurePosixPath(name).parent) for name in chosen})
@@ -84,3 +83,10 @@ def _training_files(address: str, names: Sequence[str]) -> list[str]:
         remedy = f"name one, as in {address.rstrip('/')}/{(chosen or ['train.csv'])[0]}"
         raise UserError(PATH, got, "one table", remedy)
     return [f"{address.rstrip('/')}/{name}" for name in sorted(chosen)]
+
+
+def _split_of(name: str) -> str | None:
+    """Return the split that a word of a file's path names, such as test in data/test-0.csv."""
+    word = r"(?:^|[/_.-])(train|test|validation|valid|val|dev)(?:ing)?(?=[/_.-])"
+    found = re.search(word, name.lower())
+    return found[1] if found else None

@@ -303,6 +303,15 @@ def test_a_data_set_of_the_hub_is_read(
     assert "a data set that exists" in refusal(lambda: opened("hf://datasets/tester/no"))
 
 
+@pytest.mark.parametrize("name", ["values.csv", "strained.csv", "training_0.csv"])
+def test_a_file_of_no_other_split_is_for_training(
+    hub: HubServer, tmp_path: Path, name: str
+) -> None:
+    files = {name: TABLE.encode(), "validation.csv": b"", "test-1.csv": b""}
+    hub.add_repo("tester/one", files, "dataset")
+    assert records(opened("hf://datasets/tester/one")) == PIZZA
+
+
 def test_a_data_set_of_several_configurations_is_refused_with_their_names(hub: HubServer) -> None:
     files = {f"{name}/train.csv": TABLE.encode() for name in ("emoji", "irony")}
     hub.add_repo("tester/tweets", files, "dataset")
