@@ -13,7 +13,6 @@ after it: texts that begin with a quote are common in tables of tweets.
 import csv
 import io
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ ONE_COLUMN = "\x1f"
 COMMENT = "comments"
 SAMPLE = 1_000
 """Records that are looked at before reading."""
+MAX_CELL = 1 << 24
+"""Characters of a quoted cell; the csv module takes 131,072 otherwise."""
 MAX_LINES = 200
 """Lines that a quoted cell may span."""
 
@@ -165,6 +166,7 @@ def records(
         delimiter: None takes each line as one cell.
         width: How many cells a record has; None if that is not known yet.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     source = _PushBack(lines)
     for number, line in source:
         text = line.rstrip("\r\n")
@@ -206,31 +208,33 @@ def _joined(line: str, source: _PushBack, delimiter: str, width: int | None) -> 
     None if that would swallow lines that are records: a tweet may begin with a quote, and a later
     one end with one.
     """
-    taken: list[str] = []
-    numbered: list[tuple[int, str]] = []
-    for item in islice(source, MAX_LINES):
-        numbered.append(item)
-        taken.append(item[1])
-        if '"' in item[1]:
-            cells = _quoted([line, *taken], delimiter)
-            if isinstance(cells, list):
-                whole = [_is_whole(one, delimiter, width) for one in (line, *taken)]
-                even = [one.count('"') % 2 == 0 for one in taken]
-                if not all(whole) and not any(
-                    w and e for w, e in zip(whole[1:], even, strict=True)
-                ):
-                    return cells
-            if cells is not None:
-                break
-    source.give_back(numbered)
+    taken: list[tuple[int, str]] = []
+    for numbered in islice(source, MAX_LINES):
+        taken.append(numbered)
+        if '"' not in numbered[1]:
+            continue
+        more = [one for _, one in taken]
+        cells = _quoted([line, *more], delimiter)
+        if isinstance(cells, list) and not _swallows(line, more, delimiter, width):
+            return cells
+        if cells is not None:
+            break
+    source.give_back(taken)
     return None
+
+
+def _swallows(line: str, more: list[str], delimiter: str, width: int | None) -> bool:
+    """Return whether lines that a quote joins are records: all of them, or one without a quote."""
+    whole = [one for one in more if _is_whole(one, delimiter, width)]
+    if any(one.count('"') % 2 == 0 for one in whole):
+        return True
+    return len(whole) == len(more) and _is_whole(line, delimiter, width)
 
 
 def _quoted(lines: list[str], delimiter: str | None) -> list[str] | bool | None:
     """Return the cells of a record in quotes, None if it goes on, False if the quotes are wrong."""
     if delimiter and len(delimiter) > 1:
         return False  # no rules for these
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
     try:
         spaced, by = ', "' in lines[0], delimiter or ONE_COLUMN
         return next(csv.reader(lines, delimiter=by, skipinitialspace=spaced, strict=True), [])
