@@ -28,8 +28,6 @@ _LETTERS = re.compile(r"[^\W\d_]{2}|[^\x00-\x7f\W\d_]")
 _IDENTIFIER = re.compile(
     r"https?://|\S+\.(png|svg|jpe?g|gif|webp)$|(?=\S*\d)[0-9a-f-]{8,}$|\w+:\d{4,}$"
 )
-
-
 _NUMBER = re.compile(r"[-+\d.,\s]*\d[-+\d.,\s]*")
 
 
@@ -78,6 +76,11 @@ class Profile:
     def has_texts(self) -> bool:
         """Return whether this can be a column of texts."""
         return self.filled >= 0.5 and self.words >= 0.5 and self.emoji < 0.5
+
+    @property
+    def may_be_texts(self) -> bool:
+        """Return whether this can be texts for want of a better column: single letters, say."""
+        return self.emoji < 0.5 and self.numbers < 0.9
 
 
 def profile(cells: Sequence[str], labels: Mapping[str, str] | None = None) -> Profile:
@@ -167,10 +170,9 @@ def find_columns(
         UserError: there is none, or more than one is as likely.
     """
     finder = _Finder(names, sample, shown, labels)
-    emoji_index = finder.given(emoji, "emoji")
-    if emoji_index is None and not from_text:
-        emoji_index = finder.emoji_column(finder.given(text, "text"))
-    text_index = finder.given(text, "text")
+    emoji_index, text_index = finder.given(emoji, "emoji"), finder.given(text, "text")
+    if emoji_index is None and needs_emoji and not from_text:
+        emoji_index = finder.emoji_column(text_index)
     if text_index is None:
         text_index = finder.text_column(emoji_index)
     if text_index == emoji_index:
@@ -222,7 +224,7 @@ class _Finder:
         if len(found) > 1:
             best = max(self.profiles[i].literal for i in found)
             found = [i for i in found if self.profiles[i].literal >= best - 0.1]
-        if len(found) > 1 and all(map(self._agrees, self.sample[:100], [found] * 100)):
+        if len(found) > 1 and all(self._agrees(row, found) for row in self.sample[:100]):
             return found[0]
         return self._only(found, "emoji")
 
@@ -250,15 +252,11 @@ class _Finder:
         found = self._only(best, "text")
         if found is None:
             named = [i for i in self._named(TEXT_NAMES) if i != emoji]
-            others = [
-                i
-                for i, one in enumerate(self.profiles)
-                if i != emoji and one.emoji < 0.5 and one.numbers < 0.9
-            ]
-            others = [i for i in named if self.profiles[i].words] or others
-            if len(others) != 1:
+            others = [i for i, one in enumerate(self.profiles) if i != emoji and one.may_be_texts]
+            likely = [i for i in named if self.profiles[i].words] or others
+            if len(likely) != 1:
                 self._refuse("text", "a column of words")
-            return others[0]
+            return likely[0]
         return found
 
     def _named(self, known: tuple[str, ...]) -> list[int]:

@@ -87,6 +87,22 @@ def test_parquet(tmp_path: Path) -> None:
     assert records(opened(write(tmp_path, "b.parquet", lists))) == [("party", "🎉 🥳")]
 
 
+def test_only_columns_of_a_parquet_file_that_may_hold_texts_are_read(tmp_path: Path) -> None:
+    picture = pa.array([{"bytes": b"\0" * 99, "path": "a.png"}])
+    content = parquet(
+        {"image": picture, "raw": [b"\xff"], "vector": [[0.5, 0.25]], "text": ["a pizza"],
+         "emoji": [["🍕"]], "id": [7]}
+    )  # fmt: skip
+    source = opened(write(tmp_path, "a.parquet", content))
+    assert source.parts[0].table.names == ["text", "emoji", "id"]
+    assert records(source) == [("a pizza", "🍕")]
+
+
+def test_two_columns_of_emoji_do_not_matter_where_none_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,x,y\nhello there,🍕,🐶\ngood night,🌙,🐱\n")
+    assert records(opened(path, needs_emoji=False)) == [("hello there", ""), ("good night", "")]
+
+
 def test_class_labels_of_a_data_set_are_their_names(tmp_path: Path) -> None:
     features = {"label": {"names": ["❤", "😂"], "_type": "ClassLabel"}}
     content = parquet(
