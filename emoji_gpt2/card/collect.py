@@ -224,14 +224,13 @@ def hyperparameters(
 
 def optimization(trainer: Trainer) -> dict[str, str]:
     """Return the optimizer and its schedule, as flags may have replaced them."""
-    (optimizer,) = trainer.optimizers
-    groups = optimizer.param_groups
-    decay = max(group.get("weight_decay", 0.0) for group in groups)
-    found = {
-        "optimizer": type(optimizer).__name__,
-        "highest learning rate": f"{groups[0].get('initial_lr', groups[0]['lr']):g}",
-        "weight decay": f"{decay:g}" + ", on matrices" * (len(groups) > 1),
-    }
+    found = {}
+    for optimizer in trainer.optimizers[:1]:  # a model of one's own may have others, or none
+        groups = optimizer.param_groups
+        decay = max(group.get("weight_decay", 0.0) for group in groups)
+        found["optimizer"] = type(optimizer).__name__
+        found["highest learning rate"] = f"{groups[0].get('initial_lr', groups[0]['lr']):g}"
+        found["weight decay"] = f"{decay:g}" + ", on matrices" * (len(groups) > 1)
     for config in trainer.lr_scheduler_configs:
         schedule = type(config.scheduler).__name__
         if isinstance(config.scheduler, WarmupCosine):

@@ -16,7 +16,7 @@ from transformers import GPT2Tokenizer
 from emoji_gpt2.data.store import Store
 from emoji_gpt2.emoji.descriptions import held_out_keywords
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.evaluation.baselines import Array, LexicalMatcher, ranking_metrics
+from emoji_gpt2.evaluation.baselines import Array, LexicalMatcher, most_frequent, ranking_metrics
 from emoji_gpt2.evaluation.scores import answer_ranks
 from emoji_gpt2.tokenizer import candidate_tokens, decode_text
 
@@ -72,7 +72,7 @@ def baselines(
     rows = map(store.row, evenly(store.splits["train"].rows, MAX_ROWS))
     counts = Counter(chain.from_iterable(ids[n_prompt:-1].tolist() for ids, n_prompt in rows))
     counts_V = np.array([counts[token] for token in candidate_tokens(tokenizer)[1:]])
-    frequent_V = counts_V - np.arange(len(counts_V)) / len(counts_V)  # equal counts: table order
+    frequent_V = most_frequent(counts_V)
     table, left_out = EmojiTable.builtin(), held_out_keywords()
     rankers = {
         "most frequent emoji": lambda _: frequent_V,

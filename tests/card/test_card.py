@@ -313,6 +313,8 @@ def test_a_schedule_is_named_by_its_class_where_its_warm_up_is_not_known() -> No
     schedule = SimpleNamespace(scheduler=LambdaLR(optimizer, lambda _: 1.0))
     trainer: Any = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[schedule])
     assert collect.optimization(trainer)["learning rate schedule"] == "LambdaLR"
+    trainer.optimizers *= 2  # as a model of one's own may have them
+    assert collect.optimization(trainer)["optimizer"] == type(trainer.optimizers[0]).__name__
 
 
 @pytest.mark.parametrize(
