@@ -68,7 +68,7 @@ def add_emoji_tokens(
     table = table or EmojiTable.builtin()
     known = tokenizer.get_vocab()
     new = [token for token in [*table, EMOJI_TOKEN] if token not in known]
-    backend = _as_now(tokenizer.backend_tokenizer, table)
+    backend = _with_present_flags(tokenizer.backend_tokenizer, table)
     backend.add_tokens([_emoji_token(emoji) for emoji in new if emoji != EMOJI_TOKEN])
     backend.add_special_tokens([AddedToken(EMOJI_TOKEN, normalized=False)])
     backend.normalizer = NORMALIZER
@@ -94,7 +94,7 @@ def _emoji_token(emoji: str) -> AddedToken:
     return AddedToken(emoji, lstrip=True, normalized=NORMALIZER.normalize_str(emoji) == emoji)
 
 
-def _as_now(backend: Tokenizer, table: EmojiTable) -> Tokenizer:
+def _with_present_flags(backend: Tokenizer, table: EmojiTable) -> Tokenizer:
     """Return a tokenizer whose emoji tokens, if it has some, are looked for as ``_emoji_token``'s.
 
     Those of older models were looked for in the text as it was typed.

@@ -30,6 +30,7 @@ from emoji_gpt2.tokenizer import (
     encode_prompts,
     encode_texts,
     eos_id,
+    fingerprint,
     token_ids,
     tokenizer_from_json,
     tokenizer_to_json,
@@ -280,6 +281,20 @@ def test_emoji_that_are_there_keep_their_ids() -> None:
     assert tokenizer("🍕").input_ids == [ids[0], ids[2]]
     assert candidate_tokens(tokenizer)[1:] == token_ids(tokenizer, ALL)
     assert len(tokenizer) == 54_202
+
+
+def test_the_tokenizer_of_an_older_model_finds_emoji_in_every_spelling() -> None:
+    older = json.loads(with_emoji().backend_tokenizer.to_str())
+    older["normalizer"] = None
+    for token in older["added_tokens"]:
+        token |= {"lstrip": False, "normalized": False}
+    text = json.dumps({"eos": "<|endoftext|>", "backend": json.dumps(older)})
+    ids = tokenizer_from_json(text)("so ☀ today").input_ids
+    assert ids != with_emoji()("so ☀ today").input_ids
+    renewed, new = add_emoji_tokens(tokenizer_from_json(text))
+    assert new == []
+    assert renewed("so ☀ today").input_ids == with_emoji()("so ☀ today").input_ids
+    assert fingerprint(renewed) == fingerprint(tokenizer_from_json(text))
 
 
 def test_a_table_of_one_s_own() -> None:
