@@ -38,7 +38,7 @@ from emoji_gpt2.evaluation.measure import Task, measure
 from emoji_gpt2.evaluation.rankers import BATCH, Ranker
 from emoji_gpt2.evaluation.references import References, merged, read_references
 from emoji_gpt2.files import default_cache_dir
-from emoji_gpt2.model import module
+from emoji_gpt2.model import network
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.tokenizer import decode_text, token_ids
 from emoji_gpt2.training.processes import reuse_freed_memory
@@ -49,7 +49,7 @@ STEPS_OF_A_PASS = 379
 Array = np.ndarray
 made_up_examples = PhraseMaker.examples
 evidence = PhraseMaker._evidence
-add_embeddings = module.add_embeddings
+add_embeddings = network.add_embeddings
 
 
 def constants(**values: float) -> list[Any]:
@@ -112,8 +112,10 @@ WITHOUT: dict[str, Callable[[], list[Any]]] = {
     "no_rarity": lambda: [patch.object(PhraseMaker, "_evidence", uniform_evidence)],
     "no_prior": lambda: constants(MANY_KEYWORDS=0.0, EARLY=0.0),
     "no_soft_targets": lambda: [drawn_answers()],
-    "no_embedding_start": lambda: [patch.object(module, "add_embeddings", random_rows)],
-    "no_bag_of_words": lambda: [patch.object(module, "start_as_bag_of_words", lambda _model: None)],
+    "no_embedding_start": lambda: [patch.object(network, "add_embeddings", random_rows)],
+    "no_bag_of_words": lambda: [
+        patch.object(network, "start_as_bag_of_words", lambda _model: None)
+    ],
     "no_dropout": list,
 }
 """no_made_up has as many steps as shipped; no_names and no_keywords leave out the rows that are
