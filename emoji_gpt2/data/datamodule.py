@@ -38,7 +38,7 @@ from emoji_gpt2.tokenizer import add_emoji_tokens, encode_prompts, eos_id, finge
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCES = ("path", "val_path", "test_path", "predict_path", "labels_path", "label_names")
+SOURCES = frozenset(("path", "val_path", "test_path", "predict_path", "labels_path", "label_names"))
 """Arguments that may be addresses."""
 EVALUATION_ROWS = 64
 """The most rows of an evaluation batch on one device."""
@@ -125,8 +125,10 @@ class EmojiDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        for name in SOURCES:
-            self.hparams[name] = without_secrets(self.hparams[name])
+        given = self._hparams_initial  # type: ignore[attr-defined] # what loggers get
+        for kept in (self.hparams, given):
+            for name in SOURCES & kept.keys():
+                kept[name] = without_secrets(kept[name])
         check("data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         check("data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
         check("data.seed", seed, fine=seed >= 0, wanted="0 or more")

@@ -5,8 +5,11 @@
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +226,30 @@ main("fit", MyModel)
 
 
 @pytest.mark.slow
+def test_a_key_in_an_address_is_stored_nowhere(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    rows = [f"pizza number {i},{emoji}" for i in range(30) for emoji in "🍕🐶"]
+    (shared / "a.csv").write_text("\n".join(["text,emoji", *rows]), encoding="utf-8")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(shared))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:hunter2@127.0.0.1:{server.server_port}/a.csv?key=hunter2"
+        run = cli(f"--data.path={address}", f"--data.cache_dir={tmp_path / 'cache'}")
+        server.shutdown()
+    assert run.status == 0, run.stderr
+    assert "hunter2" not in run.stdout + run.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"config.yaml", "hparams.yaml", "last.ckpt", "README.md"} <= {
+        path.name for path in files
+    }
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
+
+
 @pytest.mark.parametrize("finder", ["0", "1", "01"])
 def test_two_processes_say_a_mistake_once(cli: Cli, tmp_path: Path, finder: str) -> None:
     words = ["--trainer.devices=2", "--trainer.strategy=ddp", f"--model.finder={finder}"]
