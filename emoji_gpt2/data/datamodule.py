@@ -125,10 +125,7 @@ class EmojiDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        given = self._hparams_initial  # type: ignore[attr-defined] # what loggers get
-        for kept in (self.hparams, given):
-            for name in SOURCES & kept.keys():
-                kept[name] = without_secrets(kept[name])
+        self._hide_secrets()
         check("data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         check("data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
         check("data.seed", seed, fine=seed >= 0, wanted="0 or more")
@@ -160,6 +157,13 @@ class EmojiDataModule(LightningDataModule):
         self._prompts: PromptDataset | None = None
         self._order: LengthGroupedSampler | None = None
         self._loader: TrainingLoader | None = None
+
+    def _hide_secrets(self) -> None:
+        """Let checkpoints, and loggers, which get the first copy, have no key of an address."""
+        first: dict[str, Any] = self._hparams_initial  # type: ignore[attr-defined]
+        for kept in (self.hparams, first):
+            for name in SOURCES & kept.keys():
+                kept[name] = without_secrets(kept[name])
 
     @classmethod
     def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":

@@ -57,15 +57,13 @@ def evaluate(
 ) -> Evaluation:
     """Return a model's scores on a table, and those of the baselines.
 
-    Ranking scores are means over distinct texts, each with the emoji of all its rows; accuracy and
-    macro-F1 are over rows, where each has one emoji.
+    Ranking scores are means over distinct texts, accuracy and macro-F1 over rows of one emoji.
 
     Args:
         model: A generator, or what ``EmojiGenerator.from_pretrained`` takes.
         data: A table's path or address, pairs of a text and its emoji, or "names": the built-in
             names of all emoji without skin tone.
-        train_data: The training table, whose most frequent emoji is a baseline; None counts
-            ``data``.
+        train_data: The training table, for its most frequent emoji; None counts ``data``.
         candidates: The emoji that may be answered, probabilities renormalised over them; None is
             all. With candidates nothing is generated.
         max_emoji: Emoji of a generated answer at most; None is as the longest right one, up to 5.
