@@ -20,14 +20,11 @@ from make_table import write_table
 
 PREPARE = """
 import json, resource, shutil, sys, time
-from pathlib import Path
-from emoji_gpt2.data.prepare import DataConfig
-from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
-tokenizer, _ = add_emoji_tokens(builtin_gpt2_tokenizer())
-cache = Path(sys.argv[2])
-shutil.rmtree(cache, ignore_errors=True)
+from emoji_gpt2 import EmojiDataModule  # the name that other checkouts have, too
+shutil.rmtree(sys.argv[2], ignore_errors=True)
+data = EmojiDataModule(sys.argv[1], cache_dir=sys.argv[2])
 began = time.perf_counter()
-DataConfig(path=sys.argv[1]).prepare(tokenizer, cache)
+data.prepare_data()
 seconds = time.perf_counter() - began
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
