@@ -16,6 +16,7 @@ from transformers.activations import ACT2FN
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from emoji_gpt2.errors import UserError
+from emoji_gpt2.shipped import model_path
 from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
 
 ARGUMENT = "model.pretrained"
@@ -36,7 +37,7 @@ def load_gpt2_config(name: str) -> GPT2Config:
         UserError: it cannot be found or read, or is not a GPT-2.
     """
     try:
-        fields, _ = GPT2Config.get_config_dict(expanded(name))
+        fields, _ = GPT2Config.get_config_dict(model_path(name))
     except LOADING_ERRORS as error:
         raise unloadable(name, error) from error
     if not fields:
@@ -114,16 +115,16 @@ def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
     """
     if name is None:
         return builtin_gpt2_tokenizer()
-    folder = Path(expanded(name))
+    folder = Path(model_path(name))
     if folder.is_dir() and not (folder / "tokenizer.json").exists():
         return _tokenizer_of_bare_folder(name, folder)
     load_gpt2_config(name)  # a name that does not exist gives an empty tokenizer
     try:
         # Ours need the whole of tokenizer.json, GPT-2's own are made of vocabulary and merges. Not
         # AutoTokenizer: it chooses by the folder's name, among other things.
-        stored = get_tokenizer_config(expanded(name)).get("tokenizer_class")
+        stored = get_tokenizer_config(model_path(name)).get("tokenizer_class")
         kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
-        tokenizer: GPT2Tokenizer = kind.from_pretrained(expanded(name))
+        tokenizer: GPT2Tokenizer = kind.from_pretrained(model_path(name))
     except LOADING_ERRORS as error:
         raise unloadable(name, error) from error
     return _checked(tokenizer, name)
@@ -168,7 +169,7 @@ def unloadable(
     name: str, error: Exception, wanted: str = "config.json and model.safetensors"
 ) -> UserError:
     """Return the one line that says why ``name`` could not be loaded and what to do."""
-    if Path(expanded(name)).is_dir():
+    if Path(model_path(name)).is_dir():
         remedy = f"give a folder written by save_pretrained, with {wanted} whole"
     elif _looks_like_a_path(name):
         remedy = "no such folder; give a folder or a Hub id"
@@ -178,11 +179,6 @@ def unloadable(
             "HF_HUB_OFFLINE, or give a local folder"
         )
     return UserError(ARGUMENT, f"{name!r}: {first_line(error)}", remedy=remedy)
-
-
-def expanded(name: str) -> str:
-    """Return a name, ``~`` expanded if it is a folder below it."""
-    return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -72,7 +72,7 @@ def contains(parsed: object, given: object) -> bool:
 
 
 def test_generate_commands_name_the_folder_of_the_run() -> None:
-    from emoji_gpt2.generation.command import DEFAULT_MODELS, parse
+    from emoji_gpt2.generation.command import QUICKSTART, parse
 
     found = 0
     for path in CONFIGS:
@@ -83,4 +83,4 @@ def test_generate_commands_name_the_folder_of_the_run() -> None:
                 found += 1
     assert found
     quickstart = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text(encoding="utf-8"))
-    assert f"{quickstart['output_dir']}/model" == DEFAULT_MODELS[0]
+    assert f"{quickstart['output_dir']}/model" == QUICKSTART

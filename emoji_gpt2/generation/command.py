@@ -27,10 +27,10 @@ from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.answers import Answer
 from emoji_gpt2.generation.decoding import Decoding
 from emoji_gpt2.generation.generator import EmojiGenerator
+from emoji_gpt2.shipped import BASE
 from emoji_gpt2.tables.source import Reading, open_source
 
-DEFAULT_MODELS = ("checkpoints/quickstart/model", "checkpoints/base")
-"""Without --model, the first that is there: what the user trained, else the base that ships."""
+QUICKSTART = "checkpoints/quickstart/model"
 
 N_RANKED = 5
 """Without --top_k, emoji that are shown of one text and in JSON."""
@@ -50,8 +50,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts; none reads lines from standard input")
-    shown = " or ".join(DEFAULT_MODELS)
-    add("--model", help=f"folder, .ckpt or Hub id (default: {shown}, the first that is there)")
+    add(
+        "--model", help=f"folder, .ckpt or Hub id (default: {QUICKSTART} if it is there, else base)"
+    )
     add(
         "--top_k",
         type=int,
@@ -116,17 +117,10 @@ def read_texts(options: argparse.Namespace) -> list[Given]:
 
 
 def default_model() -> str:
-    """Return the model to take when none is given, and say which on standard error.
-
-    Raises:
-        UserError: there is none.
-    """
-    for name in DEFAULT_MODELS:
-        if Path(name).is_dir():
-            print(f"model: {name}", file=sys.stderr)
-            return name
-    got = f"none, and none of {', '.join(DEFAULT_MODELS)} is here"
-    raise UserError("model", got, remedy="give one, or run this in the folder of emoji_gpt2")
+    """Return the quickstart's model if it is there, else the base; say which on standard error."""
+    name = QUICKSTART if Path(QUICKSTART).is_dir() else BASE
+    print(f"model: {name}", file=sys.stderr)
+    return name
 
 
 def decoding_of(options: argparse.Namespace) -> Decoding:

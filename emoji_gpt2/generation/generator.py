@@ -30,9 +30,12 @@ from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
 from emoji_gpt2.model.loss import candidate_logits
 from emoji_gpt2.model.network import load_checkpoint_network
 from emoji_gpt2.model.pretrained import CHECKPOINT, load_gpt2_weights, local_checkpoint
+from emoji_gpt2.shipped import BASE
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, encode_prompts
 
 log = logging.getLogger(__name__)
+
+RESULTS = "results"
 
 _CACHE = "cache" if "cache" in signature(GPT2Model.forward).parameters else "past_key_values"
 """What GPT-2 calls its key-value cache: ``cache`` since Transformers 5.24."""
@@ -310,12 +313,14 @@ def _network_and_tokenizer(name: str) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
 
 @lru_cache(maxsize=2)
 def _cached_generator(name: str, changed: float) -> EmojiGenerator:  # noqa: ARG001 - a key
+    if name == BASE:
+        log.warning("model: %s", name)
     return EmojiGenerator.from_pretrained(name)
 
 
 def generate_emoji(
     text: str,
-    model_path: str = "./results",
+    model_path: str | None = None,
     max_emoji: int = 1,
     skin_tone: str | None = None,
     min_emoji: int = 1,
@@ -324,16 +329,18 @@ def generate_emoji(
 
     Args:
         text: Some words.
-        model_path: What ``EmojiGenerator.from_pretrained`` takes.
+        model_path: What ``EmojiGenerator.from_pretrained`` takes; None is ``./results``, where
+            ``fine_tune_gpt2`` writes, or the base that ships if there is no such folder.
         max_emoji: Emoji of the answer at most.
         skin_tone: For emoji that carry one.
         min_emoji: Emoji of the answer at least.
     """
-    path = Path(model_path).expanduser()
+    name = model_path or (RESULTS if Path(RESULTS).is_dir() else BASE)
+    path = Path(name).expanduser()
     files = [path] if path.is_file() else [*path.glob("*.safetensors")]
     files += path.glob(f"{MODEL}/*.safetensors")
     changed = max((file.stat().st_mtime for file in files), default=0.0)
-    generator = _cached_generator(model_path, changed)
+    generator = _cached_generator(name, changed)
     return generator.generate(
         [text], max_emoji=max_emoji, skin_tone=skin_tone, min_emoji=min_emoji
     )[0]

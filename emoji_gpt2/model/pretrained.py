@@ -14,12 +14,12 @@ from emoji_gpt2.files import checkpoint_from_hub, default_cache_dir, local_copy
 from emoji_gpt2.gpt2_files import (
     ARGUMENT,
     LOADING_ERRORS,
-    expanded,
     first_line,
     load_gpt2_config,
     unloadable,
     with_dropout,
 )
+from emoji_gpt2.shipped import model_path
 
 CHECKPOINT = "ckpt_path"
 
@@ -34,7 +34,7 @@ def load_gpt2_weights(name: str, dropout: float | None = None) -> GPT2LMHeadMode
     config = with_dropout(load_gpt2_config(name), dropout)
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(
-            expanded(name), config=config, dtype=torch.float32, output_loading_info=True
+            model_path(name), config=config, dtype=torch.float32, output_loading_info=True
         )
         model: GPT2LMHeadModel = loaded[0].train()  # from_pretrained turns dropout off
         report: dict[str, Any] = loaded[1]

@@ -40,6 +40,7 @@ from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import unscale_before_clipping
 from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
 from emoji_gpt2.model.state import ARCHITECTURE
+from emoji_gpt2.shipped import with_config_paths
 from emoji_gpt2.training.checkpoints import BestCheckpoint
 from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
 from emoji_gpt2.training.processes import (
@@ -104,7 +105,7 @@ class EmojiCLI(LightningCLI):
     def __init__(
         self, default_subcommand: str | None = None, model_class: type[EmojiGPT2] = EmojiGPT2
     ) -> None:
-        self._words = sys.argv[1:]
+        self._words = with_config_paths(sys.argv[1:])
         self._checkpoint: dict[str, Any] | None = None
         if default_subcommand and (not self._words or self._words[0] not in super().subcommands()):
             self._words = [default_subcommand, *self._words]
