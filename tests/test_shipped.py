@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.build import build_editable
 
 from emoji_gpt2 import EmojiGPT2, generate_emoji
 from emoji_gpt2.shipped import BASE_FOLDER, CONFIGS, model_path, with_config_paths
@@ -69,6 +70,14 @@ def test_the_base_is_fine_tuned_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(EmojiGPT2(pretrained="base").tokenizer) == 54_202
+
+
+def test_an_editable_install_uses_the_checkouts_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    names = zipfile.ZipFile(tmp_path / build_editable(str(tmp_path))).namelist()
+    assert not [name for name in names if name.startswith("emoji_gpt2/")]
 
 
 def run(folder: Path, *words: str | Path, **variables: str) -> str:
