@@ -1,12 +1,5 @@
 """The answers of a batch while they grow: what may come next, and when an answer ends.
 
-    answers = DecodingState(choose, n_texts, untoned_V, repeat=False)
-    while not answers.ended:
-        chosen_B = answers.add(logits_BV)       # the scores of what may follow each answer
-    answers.fill_up(3)
-    answers.numbers                             # [[73, 2, 511], ...]
-    answers.first_probabilities()               # [B, V]: 73 stands first with the first of them
-
 Shapes: B texts, V candidates: end of text, then all emoji.
 """
 
@@ -23,12 +16,14 @@ class Answer(NamedTuple):
 
     Attributes:
         emoji: One or several, joined.
-        probability: Of the first of them, among all emoji.
+        probability: That the model gives this answer and ends there, or comes to ``max_emoji``:
+            among answers that hold at least one emoji, and none twice unless ``repeat``. What
+            ``min_emoji`` adds does not count.
         ranked: The likeliest first emoji with their probabilities, best first.
     """
 
     emoji: str
-    probability: float
+    probability: float | None
     ranked: list[tuple[str, float]]
 
 
@@ -40,7 +35,7 @@ class DecodingState:
 
     Args:
         choose: Chooses among candidates by their scores.
-        n_texts: How many texts.
+        n_texts: B.
         untoned_V: Of each candidate, the one without its skin tones.
         repeat: Whether an emoji may come twice.
     """
@@ -52,6 +47,7 @@ class DecodingState:
         self._repeat = repeat
         self._first_BV: Tensor | None = None
         self._running_B = torch.ones(n_texts, dtype=torch.bool, device=untoned_V.device)
+        self._nats_B = torch.zeros(n_texts, device=untoned_V.device)
         self._used_BV = self._running_B[:, None].repeat(1, len(untoned_V)).logical_not_()
 
     @property
@@ -62,10 +58,7 @@ class DecodingState:
     def add(self, logits_BV: Tensor) -> Tensor:
         """Choose what comes next, an emoji if it is the first, and return it, ``[B]``.
 
-        An answer that has ended gets no more, whatever is chosen.
-
-        Args:
-            logits_BV: The scores of what may follow each answer; they are changed.
+        The scores are changed. An answer that has ended gets no more, whatever is chosen.
         """
         if self._first_BV is None:
             logits_BV[:, 0] = -torch.inf  # an answer has at least one emoji
@@ -73,6 +66,8 @@ class DecodingState:
         if not self._repeat:
             logits_BV[self._used_BV] = -torch.inf
         chosen_B = self._choose(logits_BV)
+        nats_B = logits_BV.log_softmax(1).gather(1, chosen_B[:, None])[:, 0]
+        self._nats_B += nats_B.where(self._running_B, 0)
         self._running_B &= chosen_B != 0
         self._keep(torch.where(self._running_B, chosen_B, 0))
         return chosen_B
@@ -80,9 +75,8 @@ class DecodingState:
     def fill_up(self, min_emoji: int) -> None:
         """Give answers that ended before ``min_emoji`` other first emoji, chosen as the first.
 
-        A model trained on single emoji knows nothing of a second one after the first: its scores
-        there are worth less than what else it would have begun with (measured in
-        ``tests/benchmarks/results``). Another skin tone of an emoji is not another emoji here.
+        The scores after the first emoji of a model trained on single emoji are worth less than what
+        else it would have begun with. Another skin tone is not another emoji here.
         """
         assert self._first_BV is not None
         for _ in range(1, min_emoji):
@@ -94,6 +88,10 @@ class DecodingState:
             taken_BV = n_taken_BV[:, self._untoned_V] > 0
             chosen_B = self._choose(self._first_BV.masked_fill(taken_BV, -torch.inf))
             self._keep(chosen_B * torch.tensor(short, device=chosen_B.device))
+
+    def probabilities(self) -> Tensor:
+        """Return the probability of each answer as the model gave it, ``[B]``."""
+        return self._nats_B.exp()
 
     def first_probabilities(self) -> Tensor:
         """Return the probability of each candidate to come first, ``[B, V]``; the end has none."""

@@ -1,21 +1,22 @@
 """The command line of ``python -m emoji_gpt2.generate``.
 
     python -m emoji_gpt2.generate "I love pizza" "broken heart" --model DIR|CKPT|HUB_ID [--json]
-    echo "I love pizza" | python -m emoji_gpt2.generate --model DIR
-    python -m emoji_gpt2.generate --input texts.csv --output out.csv --model DIR
+    tail -f messages.txt | python -m emoji_gpt2.generate
+    python -m emoji_gpt2.generate --input texts.csv --output out.csv
+    python -m emoji_gpt2.generate                                      # asks for texts
 
-Prints a line per text, whose answer is empty if it has no words. Exits with 0, or with 2 and one
-line on standard error for a user's mistake.
+Exits with 0, with 2 and one line on standard error for a user's mistake, or with 130 after Ctrl-C.
 """
 
 import argparse
-import csv
-import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import fields, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -25,15 +26,18 @@ from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors, short_flag
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.answers import Answer
-from emoji_gpt2.generation.decoding import Decoding
+from emoji_gpt2.generation.decoding import MAX_EMOJI, Decoding
 from emoji_gpt2.generation.generator import EmojiGenerator
+from emoji_gpt2.generation.output import csv_rows, json_line, shown
 from emoji_gpt2.shipped import BASE
 from emoji_gpt2.tables.source import Reading, open_source
 
 QUICKSTART = "checkpoints/quickstart/model"
-
 N_RANKED = 5
-"""Without --top_k, emoji that are shown of one text and in JSON."""
+"""Of each text, in JSON without --top_k."""
+PIPE_BYTES = 1 << 16
+EMPTY = Answer("", None, [])
+"""Of a text without words."""
 
 
 class Given(NamedTuple):
@@ -49,19 +53,28 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m emoji_gpt2.generate", description="Emoji for texts.", allow_abbrev=False
     )
     add = parser.add_argument
-    add("texts", nargs="*", metavar="TEXT", help="texts; none reads lines from standard input")
     add(
-        "--model", help=f"folder, .ckpt or Hub id (default: {QUICKSTART} if it is there, else base)"
+        "texts",
+        nargs="*",
+        metavar="TEXT",
+        help="texts; without any, the lines of standard input, each answered when it comes",
     )
+    shown = f"{QUICKSTART} if it is there, else {BASE}, the one that ships"
+    add("--model", help=f"folder, .ckpt or Hub id (default: {shown})")
     add(
         "--top_k",
         type=int,
-        help="emoji to show with their probabilities (default: 5 of one text and in JSON; of "
-        "several texts the best, without); above --temperature 0, sample from so many only",
+        help="rank so many emoji with their probabilities (in JSON 5 by default) instead of "
+        "answering; above --temperature 0, sample from so many only",
     )
-    add("--max_emoji", type=int, default=1, help="generate a sequence of up to this many emoji")
-    add("--min_emoji", type=int, default=1, help="fill up a sequence to this many emoji")
-    add("--repeat", action="store_true", help="a sequence may hold an emoji more than once")
+    add(
+        "--max_emoji",
+        type=int,
+        default=MAX_EMOJI,
+        help=f"emoji of an answer at most (default: {MAX_EMOJI}); the model may end before",
+    )
+    add("--min_emoji", type=int, default=1, help="fill up an answer to this many emoji")
+    add("--repeat", action="store_true", help="an answer may hold an emoji more than once")
     add(
         "--temperature",
         type=float,
@@ -69,7 +82,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         help="0 (default) takes the likeliest emoji, above it samples",
     )
     add("--top_p", type=float, help="sample from the likeliest with this total probability")
-    add("--seed", type=int, help="make sampling repeatable")
+    add("--seed", type=int, help="make sampling repeatable; a pipe is then read to its end first")
     add(
         "--skin_tone",
         choices=SKIN_TONES,
@@ -80,11 +93,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--text_column", help="its column of texts, by name or number (default: found)")
     add("--encoding", help="its encoding (default: found)")
     add("--delimiter", help="what separates its cells (default: found)")
-    add(
-        "--output",
-        help="CSV file to write: each text, its emoji and the probability of the first of them "
-        "among all emoji, whatever was sampled",
-    )
+    add("--output", help="CSV file to write: each text, its answer and the answer's probability")
     add("--batch_size", type=int, default=64, help="texts of one forward pass (default: 64)")
     add("--device", help="cpu, cuda, ... (default: the first GPU, else Apple's, else the CPU)")
     options = parser.parse_args(words)
@@ -95,8 +104,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def read_texts(options: argparse.Namespace) -> list[Given]:
-    """Return the texts of the command line, the input table or standard input."""
+def given_texts(options: argparse.Namespace) -> list[Given]:
+    """Return the texts of the command line or of the input table."""
+    texts = [Given(text, text) for text in options.texts]
     if options.input:
         reading = Reading(
             options.text_column, encoding=options.encoding, delimiter=options.delimiter
@@ -106,14 +116,53 @@ def read_texts(options: argparse.Namespace) -> list[Given]:
         )
         print(*source.took, sep="\n", file=sys.stderr)
         pairs = (zip(chunk.given, chunk.texts, strict=True) for chunk in source.chunks())
-        return [Given(*pair) for chunk in pairs for pair in chunk]
-    if options.texts:
-        return [Given(text, text) for text in options.texts]
+        texts = [Given(*pair) for chunk in pairs for pair in chunk]
+    _check_words(any(_has_words(text.read) for text in texts), len(texts))
+    return texts
+
+
+def piped_lines(*, at_once: bool) -> Iterator[list[Given]]:
+    """Yield the lines of standard input as they come: all that are waiting, or ``at_once``."""
+    stream: Any = sys.stdin.buffer
+    read = stream.read if at_once else partial(stream.read1, PIPE_BYTES)
+    rest = b""
+    for block in chain(iter(read, b""), [b"\n"]):
+        *lines, rest = (rest + block).split(b"\n")
+        texts = [line.decode(sys.stdin.encoding, sys.stdin.errors or "strict") for line in lines]
+        yield [Given(text.rstrip("\r"), text) for text in texts if text.strip()]
+
+
+def typed_lines() -> Iterator[list[Given]]:
+    """Yield what is typed, line by line, until an empty line, ``exit`` or Ctrl-D."""
+    with suppress(ImportError):  # there is none on Windows
+        import readline  # noqa: F401, PLC0415 - input() then has a history and arrow keys
+    print("Type a text. An empty line, exit or Ctrl-D ends.", file=sys.stderr)
     try:
-        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError("standard input", f"{error}", "UTF-8", "convert it") from error
-    return [Given(line, line) for line in lines]
+        while (line := input("> ")).strip() not in ("", "exit"):
+            yield [Given(line, line)]
+    except EOFError:
+        print()
+    except KeyboardInterrupt:
+        print()
+        raise
+
+
+def _has_words(text: str) -> bool:
+    return is_valid_unicode(text) and bool(normalize_text(text))
+
+
+def _check_words(any_words: bool, n_texts: int) -> None:
+    if not any_words:
+        got = str(n_texts or "none")
+        raise UserError("texts", got, "at least one with words", "give it as an argument")
+
+
+def decoding_of(options: argparse.Namespace) -> Decoding:
+    """Return how to choose the emoji; --top_k is part of that when they are sampled."""
+    most, top_k = len(EmojiTable.builtin()), options.top_k
+    check("top_k", top_k, fine=top_k is None or 1 <= top_k <= most, wanted=f"1 to {most}")
+    given = {field.name: getattr(options, field.name) for field in fields(Decoding)}
+    return Decoding(**given | {"top_k": top_k if options.temperature else None})
 
 
 def default_model() -> str:
@@ -123,129 +172,79 @@ def default_model() -> str:
     return name
 
 
-def decoding_of(options: argparse.Namespace) -> Decoding:
-    """Return how to choose the emoji; --top_k is part of that when they are sampled.
+def _answers(
+    generator: EmojiGenerator,
+    parts: Iterable[list[Given]],
+    decoding: Decoding,
+    n_ranked: int,
+    batch_size: int,
+) -> Iterator[tuple[str, Answer]]:
+    """Yield each text with its answer, which is empty if it has no words."""
+    size, done = max(1, batch_size) * 16, 0
+    for whole in parts:
+        for start in range(0, len(whole), size):
+            part = whole[start : start + size]
+            good = [text.read for text in part if _has_words(text.read)]
+            seed = None if decoding.seed is None else decoding.seed + done  # others for each part
+            found = generator.answer(good, replace(decoding, seed=seed), n_ranked, batch_size)
+            rest = iter(found)
+            for text in part:
+                yield text.given, next(rest) if _has_words(text.read) else EMPTY
+            done += len(part)
 
-    Raises:
-        UserError: an option is out of range.
-    """
-    most, top_k = len(EmojiTable.builtin()), options.top_k
-    check("top_k", top_k, fine=top_k is None or 1 <= top_k <= most, wanted=f"1 to {most}")
-    return Decoding(
-        max_emoji=options.max_emoji,
-        temperature=options.temperature,
-        top_k=top_k if options.temperature else None,
-        top_p=options.top_p,
-        seed=options.seed,
-        skin_tone=options.skin_tone,
-        repeat=options.repeat,
-        min_emoji=options.min_emoji,
-    )
 
-
-def _n_ranked(options: argparse.Namespace, n_texts: int) -> int:
-    """Return how many emoji of a text's ranking are shown; 0 shows its answer alone."""
-    is_ranking = options.max_emoji == 1 and not options.temperature
-    if options.output or not (options.json or is_ranking):
-        return 0
-    default = N_RANKED if options.json or n_texts == 1 else 0
-    return default if options.top_k is None else int(options.top_k)
+def _warn(options: argparse.Namespace, decoding: Decoding, *, ranking: bool) -> None:
+    """Print a line for each reason why options that are given change nothing."""
+    lines = decoding.without_effect()
+    if ranking and (options.max_emoji not in (1, MAX_EMOJI) or options.min_emoji > 1):
+        lines.append("--max_emoji, --min_emoji: no effect on a ranking, which --top_k asks for")
+    if options.output and options.top_k is not None and not options.temperature:
+        lines.append(f"--top_k {options.top_k}: no effect on --output at --temperature 0")
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def run(options: argparse.Namespace) -> None:
     """Answer all texts."""
     decoding = decoding_of(options)
-    texts = read_texts(options)
-    n_words = sum(_has_words(text.read) for text in texts)
-    if not n_words:
-        got = str(len(texts) or "none")
-        raise UserError("texts", got, "at least one with words", "give it as an argument")
-    n_ranked = _n_ranked(options, len(texts))
-    _warn(options, decoding, n_ranked)
+    ranking = not (options.top_k is None or options.temperature or options.output or options.json)
+    n_ranked = (options.top_k or N_RANKED) if ranking or options.json else 0
+    given = given_texts(options) if options.texts or options.input else None
+    _warn(options, decoding, ranking=ranking)
+    if ranking:
+        decoding = replace(decoding, max_emoji=1, min_emoji=1)
     model = options.model or default_model()
     generator = EmojiGenerator.from_pretrained(model, device=options.device)
-    answers = _answers(generator, texts, decoding, n_ranked, options.batch_size)
-    n_empty = len(texts) - n_words
+    typed = given is None and not options.output and sys.stdin.isatty()
+    coming = typed_lines() if typed else piped_lines(at_once=options.seed is not None)
+    parts = coming if given is None else [given]
+    answers = _answers(generator, parts, decoding, n_ranked, options.batch_size)
+    bar = tqdm(
+        answers,
+        total=None if given is None else len(given),
+        unit=" texts",
+        delay=1,  # seconds
+        disable=(sys.stdout.isatty() and not options.output) or not sys.stderr.isatty(),
+    )
+    n_texts = n_empty = 0
+    alone = typed or len(options.texts) == 1
+
+    def show(text: str, answer: Answer) -> None:
+        line = shown(text, answer, alone=alone, max_emoji=decoding.max_emoji)
+        print(json_line(text, answer) if options.json else line, flush=given is None)
+
+    with csv_rows(Path(options.output)) if options.output else nullcontext(show) as put:
+        for text, answer in bar:
+            put(text, answer)
+            n_texts += 1
+            n_empty += answer is EMPTY
+        if not typed:
+            _check_words(n_texts > n_empty, n_texts)
     empty = f", {n_empty:,} empty" if n_empty else ""
     if options.output:
-        _write(Path(options.output), answers, len(texts))
-        print(f"{len(texts):,} texts written to {options.output}{empty}")
-        return
-    for text, answer in answers:
-        print(_json(text, answer) if options.json else _shown(text, answer, len(texts)))
-    if empty:
-        print(f"{len(texts):,} texts{empty}", file=sys.stderr)
-
-
-def _warn(options: argparse.Namespace, decoding: Decoding, n_ranked: int) -> None:
-    """Print a line for each reason why options that are given change nothing."""
-    lines = decoding.without_effect()
-    if options.top_k is not None and not n_ranked and not options.temperature:
-        lines.append(
-            f"--top_k {options.top_k}: no effect on sequences without --json, nor on --output, at "
-            "--temperature 0"
-        )
-    for line in lines:
-        print(line, file=sys.stderr)
-
-
-def _has_words(text: str) -> bool:
-    return is_valid_unicode(text) and bool(normalize_text(text))
-
-
-def _answers(
-    generator: EmojiGenerator,
-    texts: list[Given],
-    decoding: Decoding,
-    n_ranked: int,
-    batch_size: int,
-) -> Iterator[tuple[str, Answer | None]]:
-    """Yield each text with its answer: None if it has no words."""
-    size = max(1, batch_size) * 16
-    for start in range(0, len(texts), size):
-        part = {number: texts[number] for number in range(start, min(start + size, len(texts)))}
-        good = {number: text.read for number, text in part.items() if _has_words(text.read)}
-        seed = None if decoding.seed is None else decoding.seed + start  # others for each part
-        found = generator.answer(
-            list(good.values()), replace(decoding, seed=seed), n_ranked, batch_size
-        )
-        answers = dict(zip(good, found, strict=True))
-        yield from ((text.given, answers.get(number)) for number, text in part.items())
-
-
-def _shown(text: str, answer: Answer | None, n_texts: int) -> str:
-    if answer is None or not answer.ranked:
-        return f"{answer.emoji if answer else ''}\t{text}"
-    if n_texts == 1:
-        return "\n".join(f"{emoji}  {p:.3f}" for emoji, p in answer.ranked)
-    return f"{'  '.join(f'{emoji} {p:.3f}' for emoji, p in answer.ranked)}\t{text}"
-
-
-def _json(text: str, answer: Answer | None) -> str:
-    emoji, _, ranked = answer or Answer("", 0, [])
-    record = {"text": text, "emoji": emoji, "ranked": [[e, round(p, 6)] for e, p in ranked]}
-    line = json.dumps(record, ensure_ascii=False)
-    try:
-        line.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # JSON has escapes of its own
-        return json.dumps(record)
-    return line
-
-
-def _write(path: Path, answers: Iterator[tuple[str, Answer | None]], n_texts: int) -> None:
-    """Write a CSV with a row per text, whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "emoji", "probability"])
-            bar = tqdm(answers, total=n_texts, unit="text", disable=not sys.stderr.isatty())
-            for text, answer in bar:
-                cells = (answer.emoji, f"{answer.probability:.4f}") if answer else ("", "")
-                writer.writerow([text, *cells])
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        print(f"{n_texts:,} texts written to {options.output}{empty}")
+    elif empty:
+        print(f"{n_texts:,} texts{empty}", file=sys.stderr)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -254,4 +253,7 @@ def main(words: Sequence[str] | None = None) -> None:
     with one_line_errors(
         lambda name: {"data.path": "--input", "texts": "texts"}.get(name, short_flag(name))
     ):
-        run(parse(words))
+        try:
+            run(parse(words))
+        except UnicodeDecodeError as error:
+            raise UserError("standard input", f"{error}", "UTF-8", "convert it") from error

@@ -1,9 +1,4 @@
-"""Choose among candidates by their scores: greedily, or by seeded sampling.
-
-    choose = Sampler(Decoding(temperature=1.0, top_p=0.9, seed=0), device=torch.device("cpu"))
-    index_B = choose(logits_BV)
-
-The cuts are Transformers' own logits processors.
+"""Choose among candidates by their scores: greedily, or by sampling after Transformers' cuts.
 
 Shapes: B texts, V candidates.
 """
@@ -22,6 +17,8 @@ from transformers import (
 from emoji_gpt2.emoji.table import SKIN_TONES
 from emoji_gpt2.errors import check
 
+MAX_EMOJI = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
@@ -31,7 +28,7 @@ class Decoding:
         UserError: one is out of range.
     """
 
-    max_emoji: int = 1
+    max_emoji: int = MAX_EMOJI
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
@@ -69,12 +66,7 @@ class Decoding:
 
 
 class Sampler:
-    """Choose a candidate of each row: the likeliest, or by sampling.
-
-    Args:
-        decoding: Its temperature, top_k, top_p and seed are used; without a seed one is drawn.
-        device: Where the logits will be.
-    """
+    """Choose a candidate of each row: the likeliest, or by sampling, seeded if a seed is given."""
 
     def __init__(self, decoding: Decoding, device: torch.device) -> None:
         self.greedy = decoding.temperature == 0
@@ -107,8 +99,5 @@ def sum_groups(logits_BV: Tensor, group_V: Tensor) -> Tensor:
         logits_BV: Finite scores.
         group_V: Of each candidate, the one that stands for its group; the others get -inf.
     """
-    group_BV = group_V.expand_as(logits_BV)
-    best_BV = torch.full_like(logits_BV, -torch.inf)
-    best_BV = best_BV.scatter_reduce(1, group_BV, logits_BV, "amax")
-    shares_BV = (logits_BV - best_BV.gather(1, group_BV)).exp()
-    return best_BV + torch.zeros_like(logits_BV).scatter_add(1, group_BV, shares_BV).log()
+    sums_BV = torch.zeros_like(logits_BV)
+    return sums_BV.scatter_add(1, group_V.expand_as(logits_BV), logits_BV.softmax(1)).log()

@@ -2,9 +2,7 @@
 
     generator = EmojiGenerator.from_pretrained("checkpoints/quickstart/model")  # or .ckpt, Hub id
     generator.rank(["pizza"], top_k=3)              # [[("🍕", 0.93), ("🫓", 0.01), ("🧀", 0.01)]]
-    generator.generate(["pizza"], max_emoji=3)      # ["🍕"], for that is where the model ends
-
-On the command line: ``python -m emoji_gpt2.generate "I love pizza" --model DIR``.
+    generator.generate(["pizza"])                   # ["🍕"], for that is where the model ends
 
 Shapes: B texts, T tokens, V candidates: end of text, then all emoji.
 """
@@ -12,18 +10,17 @@ Shapes: B texts, T tokens, V candidates: end of text, then all emoji.
 import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from inspect import signature
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
+from transformers import DynamicCache, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import MODEL
 from emoji_gpt2.generation.answers import Answer, DecodingState
-from emoji_gpt2.generation.decoding import Decoding, Sampler, sum_groups
+from emoji_gpt2.generation.decoding import MAX_EMOJI, Decoding, Sampler, sum_groups
 from emoji_gpt2.generation.inference import best_device, eval_mode, on_device
 from emoji_gpt2.gpt2_files import ARGUMENT as PRETRAINED
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
@@ -37,21 +34,14 @@ log = logging.getLogger(__name__)
 
 RESULTS = "results"
 
-_CACHE = "cache" if "cache" in signature(GPT2Model.forward).parameters else "past_key_values"
-"""What GPT-2 calls its key-value cache: ``cache`` since Transformers 5.24."""
-
 
 class EmojiGenerator:
-    """A trained model with its tokenizer, ready for texts.
-
-    The model is left as it was: it computes where it is, also when it was moved meanwhile, with the
-    weights that it has by then, and is in eval mode only while it computes.
+    """A trained model with its tokenizer. The model is in eval mode only while it computes.
 
     Args:
         model: A GPT-2 whose tokenizer has emoji tokens.
         tokenizer: That tokenizer.
-        device: Where to compute; None is where the model is. On another device a copy computes,
-            with the weights that the model has now.
+        device: Where a copy computes, if the model is elsewhere; None is where the model is.
     """
 
     def __init__(
@@ -79,7 +69,7 @@ class EmojiGenerator:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None) -> "EmojiGenerator":
-        """Load a Transformers folder, a run's folder, a ``.ckpt`` or a Hub id.
+        """Load a Transformers folder, a run's folder, a ``.ckpt``, a Hub id or ``base``.
 
         Args:
             name: Its name.
@@ -95,28 +85,17 @@ class EmojiGenerator:
     def rank(
         self, texts: Sequence[str], top_k: int = 5, batch_size: int = 64
     ) -> list[list[tuple[str, float]]]:
-        """Return each text's best emoji with their probabilities, best first.
-
-        Args:
-            texts: Any number of texts.
-            top_k: How many emoji to return of each.
-            batch_size: Texts of one forward pass.
-
-        The probabilities are over all emoji and sum to 1 before the cut.
+        """Return each text's best emoji with their probabilities among all emoji, best first.
 
         Raises:
             UserError: a text is empty or not Unicode.
         """
         most = len(self._emoji)
         check("top_k", top_k, fine=1 <= top_k <= most, wanted=f"1 to {most}")
-        return [one.ranked for one in self.answer(texts, Decoding(), top_k, batch_size)]
+        return [one.ranked for one in self.answer(texts, Decoding(max_emoji=1), top_k, batch_size)]
 
     def log_probabilities(self, texts: Sequence[str], batch_size: int = 64) -> Iterator[Tensor]:
         """Yield the log-probabilities of all emoji in table order, ``[B, V]``, text by text.
-
-        Args:
-            texts: Any number of texts.
-            batch_size: Texts of one forward pass.
 
         Raises:
             UserError: a text is empty or not Unicode.
@@ -129,7 +108,7 @@ class EmojiGenerator:
     def generate(
         self,
         texts: Sequence[str],
-        max_emoji: int = 1,
+        max_emoji: int = MAX_EMOJI,
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -139,11 +118,11 @@ class EmojiGenerator:
         repeat: bool = False,
         min_emoji: int = 1,
     ) -> list[str]:
-        """Return each text's emoji, joined: until the model ends or ``max_emoji``.
+        """Return each text's emoji, joined.
 
         Args:
             texts: Any number of texts.
-            max_emoji: Emoji of an answer at most.
+            max_emoji: Emoji of an answer at most; the model itself may end before.
             temperature: 0 takes the likeliest emoji; above, sample from the softmax of logits
                 divided by it.
             top_k: Sample from so many of the likeliest only.
@@ -152,8 +131,7 @@ class EmojiGenerator:
             skin_tone: light, medium-light, medium, medium-dark or dark, for emoji that carry one.
                 Such an emoji then has the probability of all its tones together.
             batch_size: Texts of one forward pass.
-            repeat: Whether an answer may hold an emoji more than once, as 1.8 % of 2,527 answers
-                of several emoji by people did.
+            repeat: Whether an answer may hold an emoji more than once.
             min_emoji: Emoji of an answer at least: where the model ends before, others follow,
                 chosen as the first was. A model trained on single emoji ends after one.
 
@@ -179,14 +157,9 @@ class EmojiGenerator:
     def answer(
         self, texts: Sequence[str], decoding: Decoding, n_ranked: int = 0, batch_size: int = 64
     ) -> list[Answer]:
-        """Return each text's emoji and the ranking of what could have come first.
+        """Return each text's emoji and the ``n_ranked`` likeliest that could have come first.
 
-        Args:
-            texts: Any number of texts.
-            decoding: How to choose the emoji.
-            n_ranked: How many emoji of the ranking to return; it is shorter in a skin tone, when
-                all tones of an emoji are one.
-            batch_size: Texts of one forward pass.
+        In a skin tone all tones of an emoji are one, and the ranking may be shorter.
 
         Raises:
             UserError: a text is empty or not Unicode.
@@ -210,11 +183,9 @@ class EmojiGenerator:
             one = self._emoji[number - 1]
             return self.table.with_tone(one, tone) if tone else one
 
-        p_BV = grown.first_probabilities()
-        first_B = torch.tensor([numbers[0] for numbers in grown.numbers], device=p_BV.device)
-        first_p_B = p_BV.gather(1, first_B[:, None])[:, 0]
-        best = p_BV.topk(min(n_ranked, self._n_untoned) if tone else n_ranked)
-        columns = (first_p_B.tolist(), best.indices.tolist(), best.values.tolist())
+        n_ranked = min(n_ranked, self._n_untoned) if tone else n_ranked
+        best = grown.first_probabilities().topk(n_ranked)
+        columns = (grown.probabilities().tolist(), best.indices.tolist(), best.values.tolist())
         for numbers, probability, indices, ps in zip(grown.numbers, *columns, strict=True):
             ranked = [(emoji(number), p) for number, p in zip(indices, ps, strict=True)]
             yield Answer("".join(map(emoji, numbers)), probability, ranked)
@@ -222,35 +193,39 @@ class EmojiGenerator:
     def _grow(self, answers: DecodingState, prompts: list[list[int]], decoding: Decoding) -> None:
         """Let the model add to the answers until it has ended all, or they have ``max_emoji``."""
         untoned = decoding.skin_tone is not None
-        if decoding.max_emoji == 1:  # nothing to keep for a second pass
-            answers.add(self._first_logits(prompts, untoned=untoned))
-            return
-        ids_BT, mask_BT = self._left_padded(prompts)
-        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self.model.config) if decoding.max_emoji > 1 else None
+        chosen_B = answers.add(self._first_logits(prompts, cache, untoned=untoned))
+        positions_B1 = torch.tensor([[len(ids)] for ids in prompts], device=self.device)
+        mask_BT = torch.arange(int(positions_B1.max()), device=self.device) < positions_B1
         candidate_ids = self._candidate_ids.to(self.device)
-        cache = DynamicCache(config=self.model.config)
-        for _ in range(decoding.max_emoji):
+        for _ in range(1, decoding.max_emoji):
+            if answers.ended:
+                return
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
             out = self.model.transformer(
-                input_ids=ids_BT,
+                input_ids=candidate_ids[chosen_B][:, None],
                 attention_mask=mask_BT,
-                position_ids=positions_BT,
+                position_ids=positions_B1,
                 use_cache=True,
-                **{_CACHE: cache},
+                cache=cache,
             )
             last_BD = out.last_hidden_state[:, -1]
             chosen_B = answers.add(self._candidate_logits(last_BD, untoned=untoned))
-            if answers.ended:
-                return
-            ids_BT = candidate_ids[chosen_B][:, None]
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(prompts), 1)], dim=1)
-            positions_BT = positions_BT[:, -1:] + 1
+            positions_B1 = positions_B1 + 1
 
-    def _first_logits(self, prompts: list[list[int]], *, untoned: bool = False) -> Tensor:
-        """Return the scores of what may come first, ``[B, V]``, in one pass without a cache."""
-        ids_BT, last_B = self._right_padded(prompts)
-        hidden_BTD = self.model.transformer(input_ids=ids_BT, use_cache=False).last_hidden_state
-        rows = torch.arange(len(prompts), device=self.device)
-        return self._candidate_logits(hidden_BTD[rows, last_B], untoned=untoned)
+    def _first_logits(
+        self, prompts: list[list[int]], cache: DynamicCache | None = None, *, untoned: bool = False
+    ) -> Tensor:
+        """Return the scores of what may come first, ``[B, V]``; right padding needs no mask."""
+        width = max(map(len, prompts))
+        ids = [ids + [0] * (width - len(ids)) for ids in prompts]
+        hidden_BTD = self.model.transformer(
+            input_ids=torch.tensor(ids, device=self.device),
+            use_cache=cache is not None,
+            cache=cache,
+        ).last_hidden_state
+        last = [len(ids) - 1 for ids in prompts]
+        return self._candidate_logits(hidden_BTD[range(len(prompts)), last], untoned=untoned)
 
     def _candidate_logits(self, hidden_BD: Tensor, *, untoned: bool) -> Tensor:
         """Return scores, ``[B, V]``; those of all tones together at the untoned emoji if wanted.
@@ -263,10 +238,7 @@ class EmojiGenerator:
     def _batches(
         self, texts: Sequence[str], batch_size: int, max_emoji: int = 1, by_length: bool = True
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
-        """Yield the numbers of some texts with their prompts; all are checked before the first.
-
-        By length, hardly anything is padding, however long and short texts are mixed.
-        """
+        """Yield the numbers of some texts of like length with their prompts, all checked before."""
         if isinstance(texts, str):
             raise UserError("texts", "a string", "a list of strings", "put it in brackets")
         check("batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
@@ -280,20 +252,6 @@ class EmojiGenerator:
         for start in range(0, len(prompts), batch_size):
             numbers = order[start : start + batch_size]
             yield numbers, [prompts[number] for number in numbers]
-
-    def _right_padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return ids, ``[B, T]``, that need no mask, and where each prompt ends, ``[B]``."""
-        width = max(map(len, prompts))
-        rows = [ids + [0] * (width - len(ids)) for ids in prompts]
-        last = torch.tensor([len(ids) - 1 for ids in prompts], device=self.device)
-        return torch.tensor(rows, device=self.device), last
-
-    def _left_padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask, both ``[B, T]``, with all prompts ending in the last column."""
-        width = max(map(len, prompts))
-        rows = [[0] * (width - len(ids)) + ids for ids in prompts]
-        mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
-        return torch.tensor(rows, device=self.device), torch.tensor(mask, device=self.device)
 
 
 def _network_and_tokenizer(name: str) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
@@ -321,7 +279,7 @@ def _cached_generator(name: str, changed: float) -> EmojiGenerator:  # noqa: ARG
 def generate_emoji(
     text: str,
     model_path: str | None = None,
-    max_emoji: int = 1,
+    max_emoji: int = MAX_EMOJI,
     skin_tone: str | None = None,
     min_emoji: int = 1,
 ) -> str:

@@ -1,11 +1,4 @@
-"""Compute with a model that belongs to somebody else, and leave it as it was.
-
-    model = on_device(model, "cuda")        # itself if it is there, else a copy
-    with torch.inference_mode(), eval_mode(model):
-        model(ids_BT)
-
-Training goes on as before, also after an exception.
-"""
+"""Compute with a model that belongs to somebody else, and leave it as it was."""
 
 import copy
 from collections.abc import Iterator
@@ -33,19 +26,14 @@ def on_device(model: GPT2LMHeadModel, device: str) -> GPT2LMHeadModel:
     """
     try:
         wanted = torch.empty(0, device=device).device  # with its number: cuda is cuda:0
-        return model if model.device == wanted else _copied(model, wanted)
+        if model.device == wanted:
+            return model
+        copied: nn.Module = copy.deepcopy(model)  # nn.Module, for mypy: their own to() has no types
+        return copied.to(wanted)  # type: ignore[return-value]
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
         reason = str(error).partition("\n")[0]
         needed = f"one of this machine ({reason})"
         raise UserError("device", repr(device), needed) from error
-
-
-def _copied(model: GPT2LMHeadModel, device: torch.device) -> GPT2LMHeadModel:
-    """Return a copy whose tensors are copied once, to the device; tied ones stay tied."""
-    moved: dict[int, object] = {id(b): b.to(device) for b in model.buffers()}
-    for parameter in model.parameters():
-        moved[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
-    return copy.deepcopy(model, moved)
 
 
 @contextmanager
