@@ -51,7 +51,7 @@ def test_a_config_opens_with_a_command_that_parses(
 ) -> None:
     monkeypatch.chdir(ROOT)
     words = fit_words(path)
-    assert f"configs/{path.name}" in words
+    assert path.stem in words
     run = cli.raw("fit", *words, "--print_config")
     assert run.status == 0, run.stderr
     parsed = yaml.safe_load(run.stdout)

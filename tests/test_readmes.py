@@ -23,8 +23,6 @@ pytestmark = UPSTREAM
 READMES = [ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "tests"))]
 READMES += [ROOT / "checkpoints/README.md", ROOT / "checkpoints/base/README.md"]
 NOTEBOOK = ROOT / "configs/kaggle.ipynb"
-HERE = "/kaggle/input/emoji-gpt2/"
-"""Where the notebook finds the repository."""
 
 Words = tuple[str, ...]
 
@@ -35,10 +33,9 @@ def shell(text: str) -> str:
 
 
 def cells() -> str:
-    """The commands of the notebook, with the repository where it is here."""
+    """The commands of the notebook's text."""
     found = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
-    return "\n".join(code).replace(HERE, "")
+    return shell("\n".join("".join(c["source"]) for c in found if c["cell_type"] == "markdown"))
 
 
 def commands() -> Iterator[Words]:
@@ -75,7 +72,7 @@ def test_other_commands_parse(words: Words) -> None:
 
 @pytest.mark.parametrize("path", [*READMES, NOTEBOOK], ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_that_are_named_are_there(path: Path) -> None:
-    text = path.read_text(encoding="utf-8").replace(HERE, "")
+    text = path.read_text(encoding="utf-8")
     named = {ROOT / one for one in re.findall(r"\bconfigs/[\w-]+\.(?:yaml|ipynb|md)", text)}
     named |= {ROOT / one for one in re.findall(r"`((?:tests|checkpoints)/[\w/-]+\.\w+)`", text)}
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
