@@ -1,7 +1,7 @@
 """What does each ingredient of the quickstart's recipe give? Train without it, and measure.
 
-    python tests/benchmarks/ablation.py --data sentences.csv --output runs.jsonl shipped:0 shipped:1
-    python tests/benchmarks/ablation.py --data sentences.csv --output runs.jsonl no_fillers:0
+    python -m tests.benchmarks.ablation --data sentences.csv --output runs.jsonl shipped:0 shipped:1
+    python -m tests.benchmarks.ablation --data sentences.csv --output runs.jsonl no_fillers:0
 
 Each run is ``configs/quickstart.yaml`` with one ingredient switched off (``WITHOUT``), by replacing
 what the package uses: these are no options of it. A run's number seeds its weights and dropout, the
