@@ -37,8 +37,8 @@ from tests.invariant.uses.tiny import (
 )
 
 CALLBACK = "--trainer.callbacks+="
-RATES = [f"{CALLBACK}LearningRateMonitor", "--trainer.callbacks.logging_interval=step"]
-RISING = ["--model.learning_rate=30", "--model.warmup_steps=300", "--trainer.max_epochs=4"]
+RATES = f"{CALLBACK}LearningRateMonitor --trainer.callbacks.logging_interval=step"
+RISING = "--model.learning_rate=30 --model.warmup_steps=300 --trainer.max_epochs=4"
 """A warm-up that does not end: val/loss is lowest after the first epoch."""
 GO_ON = "--ckpt_path=last"
 
@@ -119,20 +119,15 @@ def own_best_beside_ours() -> str:
 
 
 def as_in_python() -> str:
-    """Expect a run to have measured what the same fit in Python does."""
+    """Expect fit and test to have measured what they do in Python."""
     other = trained()
     expect_close(values("train/loss"), other.watch.logged_losses, "train/loss")
     wanted = [one["val/mrr"] for one in other.watch.validations]
     expect_close(values("val/mrr"), wanted, "val/mrr")
+    (tested,) = other.trainer.test(other.module, datamodule=other.data)
+    loss = measured(on_data("test", GO_ON), "test/loss")
+    expect_close(loss, tested["test/loss"], "test/loss")
     return expect_best()
-
-
-def test_as_in_python() -> str:
-    other = trained()
-    (wanted,) = other.trainer.test(other.module, datamodule=other.data)
-    found = measured(on_data("test", GO_ON), "test/loss")
-    expect_close(found, wanted["test/loss"], "test/loss")
-    return f"test/loss {found:.4f}"
 
 
 def stepwise() -> str:
@@ -151,55 +146,49 @@ def found_rate() -> str:
 def as_planned_then_on() -> str:
     """Expect a finder's run to be as planned, and to go on."""
     seen = expect_planned(0.01, len(rates()))
-    fit(*FINDER, GO_ON, "--trainer.max_epochs=4")
+    fit(*FINDER.split(), GO_ON, "--trainer.max_epochs=4")
     return seen
 
 
-FINDER = [f"{CALLBACK}BatchSizeFinder", "--trainer.callbacks.max_trials=2",
-          "--trainer.callbacks.init_val=4", "--trainer.callbacks.steps_per_trial=1",
-          "--trainer.max_epochs=3", *RATES]  # fmt: skip
-TABLE: dict[str, tuple[list[str], Callable[[], str]]] = {
-    "fit_command": ([], as_in_python),
-    "test_command": ([], test_as_in_python),
-    "monitor_loss_flag": ([*RISING, "--checkpoint.monitor=val/loss"], best_by_loss),
-    "dirpath_flag": ([*RISING, "--checkpoint.dirpath=kept"], best_in_dirpath),
-    "optimizer_flags": (
-        [
-            *("--optimizer=SGD", "--optimizer.lr=0.5", "--lr_scheduler=StepLR", *RATES),
-            *("--lr_scheduler.step_size=1", "--lr_scheduler.gamma=0.1"),
-        ],
-        stepwise,
-    ),
-    "second_model_checkpoint_flag": (
-        [
-            *(*RISING, f"{CALLBACK}ModelCheckpoint", "--trainer.callbacks.monitor=val/loss"),
-            "--trainer.callbacks.dirpath=mine",
-        ],
-        own_best_beside_ours,
-    ),
-    "learning_rate_finder_flag": (
-        [
-            *(f"{CALLBACK}LearningRateFinder", "--trainer.callbacks.num_training_steps=40"),
-            *(*RATES, "--trainer.max_epochs=10", "--trainer.limit_val_batches=0"),
-        ],
-        found_rate,
-    ),
+FINDER = (
+    f"{CALLBACK}BatchSizeFinder --trainer.callbacks.max_trials=2 --trainer.callbacks.init_val=4 "
+    f"--trainer.callbacks.steps_per_trial=1 --trainer.max_epochs=3 {RATES}"
+)
+SGD = (
+    "--optimizer=SGD --optimizer.lr=0.5 --lr_scheduler=StepLR --lr_scheduler.step_size=1 "
+    f"--lr_scheduler.gamma=0.1 {RATES}"
+)
+SECOND = (
+    f"{RISING} {CALLBACK}ModelCheckpoint --trainer.callbacks.monitor=val/loss "
+    "--trainer.callbacks.dirpath=mine"
+)
+RATE_FINDER = (
+    f"{CALLBACK}LearningRateFinder --trainer.callbacks.num_training_steps=40 {RATES} "
+    "--trainer.max_epochs=10 --trainer.limit_val_batches=0"
+)
+TABLE: dict[str, tuple[str, Callable[[], str]]] = {
+    "fit_command": ("", as_in_python),
+    "monitor_loss_flag": (f"{RISING} --checkpoint.monitor=val/loss", best_by_loss),
+    "dirpath_flag": (f"{RISING} --checkpoint.dirpath=kept", best_in_dirpath),
+    "optimizer_flags": (SGD, stepwise),
+    "second_model_checkpoint_flag": (SECOND, own_best_beside_ours),
+    "learning_rate_finder_flag": (RATE_FINDER, found_rate),
     "batch_size_finder_flag": (FINDER, as_planned_then_on),
-    "stopped_before_validation": (["--trainer.max_steps=3"], expect_last),
-    "no_validation_rows": (["--data.val_fraction=0"], expect_last),
+    "stopped_before_validation": ("--trainer.max_steps=3", expect_last),
+    "no_validation_rows": ("--data.val_fraction=0", expect_last),
 }
 
 
-def use_of(words: list[str], also: Callable[[], str]) -> Callable[[], str]:
+def use_of(flags: str, also: Callable[[], str]) -> Callable[[], str]:
     def function() -> str:
-        fit(*words)
+        fit(*flags.split())
         return also()
 
     return function
 
 
 for name, (flags, also) in TABLE.items():
-    text = f"fit {' '.join(flags)}: {also.__name__.replace('_', ' ')}."
+    text = f"fit {flags}: {also.__name__.replace('_', ' ')}."
     add(__name__, name, text, use_of(flags, also))
 
 
@@ -225,8 +214,8 @@ def predict_command() -> str:
 @use
 def going_on() -> str:
     """--ckpt_path last with more epochs: metrics.csv goes on, each step once; the longer plan."""
-    fit(*RATES)
-    fit(*RATES, "--trainer.max_epochs=4", GO_ON)
+    fit(*RATES.split())
+    fit(*RATES.split(), "--trainer.max_epochs=4", GO_ON)
     expect_equal(list(metric("train/loss")), list(range(20)), "steps")
     return expect_planned(0.01, 20, first=10)
 
@@ -273,8 +262,8 @@ def going_on_after_a_stop() -> str:
 @use
 def going_on_with_another_rate() -> str:
     """--ckpt_path last --model.learning_rate: the new rate on the longer schedule."""
-    fit(*RATES, "--trainer.max_epochs=4")
-    fit(*RATES, "--trainer.max_epochs=6", GO_ON, "--model.learning_rate=0.001")
+    fit(*RATES.split(), "--trainer.max_epochs=4")
+    fit(*RATES.split(), "--trainer.max_epochs=6", GO_ON, "--model.learning_rate=0.001")
     return expect_planned(0.001, 30, first=21)  # `going_on` looks at the first step
 
 
@@ -319,9 +308,9 @@ def ddp_flag() -> str:
 @use
 def saved_config() -> str:
     """Command fit --config out/config.yaml --output_dir again, or --print_config: the same run."""
-    fit(*RISING)
+    fit(*RISING.split())
     succeed("fit", f"--config={OUT}/config.yaml", "--output_dir=again")
-    ran = succeed(*fit_words(*RISING, "--output_dir=printed"), "--print_config")
+    ran = succeed(*fit_words(*RISING.split(), "--output_dir=printed"), "--print_config")
     expect_equal(yaml.safe_load(ran.stdout)["trainer"]["max_epochs"], 4, "max_epochs")
     Path("printed.yaml").write_text(ran.stdout, encoding="utf-8")
     succeed("fit", "--config=printed.yaml")
@@ -334,7 +323,7 @@ def saved_config() -> str:
 @use
 def exported_model_as_pretrained() -> str:
     """Command fit --model.pretrained out/model: it begins where the first run's best ended."""
-    fit(*RISING)
+    fit(*RISING.split())
     write_table(rows())
     begin = (f"--model.pretrained={OUT}/model", "--model.learning_rate=1e-9")
     last = ("--trainer.max_epochs=1", "--output_dir=second")

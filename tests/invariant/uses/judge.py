@@ -275,7 +275,7 @@ def row(
         return "; ".join(filter(None, seen))
 
     said = {"data": data, "model": model} | options
-    words = [kind.__doc__ or ""] if kind is not EmojiGPT2 else []
+    words = [f"{kind.__doc__}"[:-1]] if kind is not EmojiGPT2 else []
     words += [
         f"{name}={short(value).partition(' object')[0]}"
         for name, value in said.items()
