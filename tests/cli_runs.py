@@ -79,8 +79,8 @@ class Run:
         return errors[0]
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+def read_csv(path: str | Path) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -89,7 +89,7 @@ def train_losses(path: Path) -> dict[int, str]:
     return {int(r["step"]): r["train/loss"] for r in read_csv(path) if r.get("train/loss")}
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: str | Path) -> dict[str, Any]:
     """A checkpoint; nothing but tensors and plain values may be in it."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content

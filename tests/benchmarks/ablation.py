@@ -1,7 +1,7 @@
 """What does each ingredient of the quickstart's recipe give? Train without it, and measure.
 
-    python tests/benchmarks/ablation.py --data sentences.csv --output runs.jsonl shipped:0 shipped:1
-    python tests/benchmarks/ablation.py --data sentences.csv --output runs.jsonl no_fillers:0
+    python -m tests.benchmarks.ablation --data sentences.csv --output runs.jsonl shipped:0 shipped:1
+    python -m tests.benchmarks.ablation --data sentences.csv --output runs.jsonl no_fillers:0
 
 Each run is ``configs/quickstart.yaml`` with one ingredient switched off (``WITHOUT``), by replacing
 what the package uses: these are no options of it. A run's number seeds its weights and dropout, the
@@ -41,7 +41,6 @@ from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.model import network
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.tokenizer import decode_text, token_ids
-from emoji_gpt2.training.processes import reuse_freed_memory
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 STEPS_OF_A_PASS = 379
@@ -258,7 +257,6 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
-    reuse_freed_memory()
     sentences = read_references(options.data, default_cache_dir())
     for run in options.runs:
         without, seed = run.split(":")

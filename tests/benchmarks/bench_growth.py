@@ -8,15 +8,13 @@ so that what is not matrix products weighs more than with GPT-2 itself: ``ours-b
 it and does not count. Printed are rows/s and their ratio to the first table's of the same round.
 """
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.benchmarks.make_table import write_table
-from tests.benchmarks.timing import ROOT, conditions
+from tests.benchmarks.timing import ROOT, arguments, conditions, spread
 
 SMALL = {"n_layer": 2, "n_embd": 256, "n_head": 4, "n_positions": 128}
 
@@ -31,12 +29,8 @@ def rows_per_second(table: Path, steps: int) -> float:
 
 def main() -> None:
     """Make the tables, train on each in turn, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for tables and their caches")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=600)
-    args = parser.parse_args()
+    sizes = [1_000, 10_000, 100_000, 1_000_000]
+    args = arguments(__doc__, folder=Path, rows=sizes, rounds=5, steps=600)
     print(conditions(), flush=True)
     tables = {rows: args.folder / f"{rows}" / "rows.csv" for rows in args.rows}
     for rows, path in tables.items():
@@ -53,10 +47,7 @@ def main() -> None:
     print("|---|---|---|")
     for rows, found in speeds.items():
         ratios = [one / first for one, first in zip(found, speeds[args.rows[0]], strict=True)]
-        middle, ratio = statistics.median(found), statistics.median(ratios)
-        spread = f"{min(found):,.0f} to {max(found):,.0f}"
-        ratio_spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-        print(f"| {rows:,} | {middle:,.0f} ({spread}) | {ratio:.3f} ({ratio_spread}) |")
+        print(f"| {rows:,} | {spread(found, ',.0f')} | {spread(ratios, '.3f')} |")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,17 @@ same cores as the training, which a real one would not.
 
 import argparse
 import os
-import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from emoji_gpt2 import EmojiTable
-from tests.cli_runs import ROOT
+from tests.benchmarks.timing import ROOT, arguments, conditions, spread
 from tests.hub.server import Fault, HubServer
 
 REPO = "tester/emoji"
@@ -80,13 +77,8 @@ def train(hub: HubServer, folder: Path, name: str, args: argparse.Namespace, pus
 
 def main() -> None:
     """Train in pairs and print what it took."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--every", type=int, default=100)
-    parser.add_argument("--strategy", default="every_save")
-    args = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {args}")
+    args = arguments(__doc__, pairs=3, steps=400, every=100, strategy="every_save")
+    print(conditions(), args)
     ratios = []
     with HubServer("lfs") as hub, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -101,8 +93,7 @@ def main() -> None:
             print(f"without {took[False]:.2f} s, with {took[True]:.2f} s: {ratios[-1]:.3f}", end="")
             print(f" ({commits} commits, load {os.getloadavg()[0]:.1f})", flush=True)
         size = len(hub.repos[f"models/{REPO}"].files["model.safetensors"]) / 1e6
-    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-    print(f"{size:.0f} MB: ratio {statistics.median(ratios):.3f} (median; {spread})")
+    print(f"{size:.0f} MB: ratio {spread(ratios, '.3f')}")
 
 
 if __name__ == "__main__":

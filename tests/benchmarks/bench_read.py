@@ -1,22 +1,21 @@
 """Reading a large table in three formats: seconds and memory of preparing it into an empty cache.
 
-    python tests/benchmarks/bench_read.py --rows 1000000 --folder DIR [--package OTHER_CHECKOUT]
+    python -m tests.benchmarks.bench_read --rows 1000000 --folder DIR [--package OTHER_CHECKOUT]
 
 The table is ``make_table.py``'s, as CSV, JSON lines and Parquet (with pyarrow); each is prepared in
 a process of its own, ``--rounds`` times in turn with that of another checkout, if there is one.
 Memory is the process's highest resident set. Prints a Markdown table.
 """
 
-import argparse
 import csv
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from make_table import write_table
+from tests.benchmarks.make_table import write_table
+from tests.benchmarks.timing import ROOT, arguments, conditions, spread
 
 PREPARE = """
 import json, resource, shutil, sys, time
@@ -60,31 +59,21 @@ def measure(path: Path, folder: Path, package: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Seconds and memory of reading tables.")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--package", type=Path, help="another checkout to compare with")
-    options = parser.parse_args()
+    """Measure and print the table."""
+    options = arguments(__doc__, folder=Path, rows=1_000_000, rounds=3, package="")
     options.folder.mkdir(parents=True, exist_ok=True)
-    ours = Path(__file__).parents[2]
-    packages = [options.package.resolve(), ours] if options.package else [ours]
-    print("| format | checkout | seconds, median (all) | MB |\n|---|---|---|---|")
+    packages = [*map(Path, options.package.split()), ROOT]
+    print(conditions(), flush=True)
+    print("| format | checkout | seconds, median (least to most) | MB |\n|---|---|---|---|")
     for path in make(options.folder, options.rows):
         found: dict[Path, list[tuple[float, float]]] = {package: [] for package in packages}
         for _ in range(options.rounds):
             for package in packages:
                 found[package].append(measure(path, options.folder.resolve(), package))
         for package, runs in found.items():
-            seconds = [one for one, _ in runs]
-            every = ", ".join(f"{one:.1f}" for one in seconds)
-            name = "this" if package == ours else "other"
-            megabytes = max(one for _, one in runs)
-            median = statistics.median(seconds)
-            print(
-                f"| {path.suffix} | {name} | {median:.1f} ({every}) | {megabytes:.0f} |", flush=True
-            )
+            seconds, megabytes = ([run[k] for run in runs] for k in (0, 1))
+            name = "this" if package == ROOT else "other"
+            print(f"| {path.suffix} | {name} | {spread(seconds, '.1f')} | {max(megabytes):.0f} |")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ model of one layer on the built-in emoji table from a warm cache, so that it is 
 measured. Prints Markdown tables.
 """
 
-import argparse
 import tempfile
 from itertools import count
 from pathlib import Path
 
-from tests.benchmarks.timing import conditions, measure, process, table
+from tests.benchmarks.timing import arguments, conditions, measure, process, table
 
 BARE_CLI = """
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -41,9 +40,7 @@ FIRST_STEP = (
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    options = arguments(__doc__, rounds=7)
     print(conditions("jsonargparse"))
     calls = {
         "python": process("-c", "pass"),

@@ -16,12 +16,9 @@ needs (``floor.py``) over the machine's own matrix rate, measured in each round 
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,9 +28,9 @@ import pandas as pd
 from emoji_gpt2 import EmojiTable
 from emoji_gpt2.tables.source import open_source
 from tests.benchmarks.contenders import CONTENDERS
-from tests.cli_runs import ROOT
+from tests.benchmarks.timing import ROOT, arguments, conditions, spread
 
-PACKAGES = ("torch", "lightning", "transformers", "trl", "accelerate", "datasets")
+PEERS = ("trl", "accelerate", "datasets")
 Result = dict[str, Any]
 
 
@@ -51,8 +48,7 @@ def write_rows(data: str, folder: Path) -> Path:
 def run(name: str, rows: Path, args: argparse.Namespace) -> Result | None:
     """Run one contender as a process; None if it cannot run here, which is said."""
     command = [sys.executable, "-m", "tests.benchmarks.contenders", name, "--rows", str(rows)]
-    command += ["--device", args.device, "--steps", str(CONTENDERS[name].steps)]
-    command += ["--config", args.config]
+    command += ["--steps", str(CONTENDERS[name].steps), "--config", args.config]
     env = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -61,12 +57,6 @@ def run(name: str, rows: Path, args: argparse.Namespace) -> Result | None:
     result: Result = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{name}: {result['rows_per_s']:.2f} rows/s, {result['peak_mb']:,.0f} MB", flush=True)
     return result
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    """Return the median with the smallest and largest."""
-    low, middle, high = (f(values) for f in (min, statistics.median, max))
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def report(results: dict[str, list[Result | None]], names: list[str]) -> str:
@@ -84,47 +74,27 @@ def report(results: dict[str, list[Result | None]], names: list[str]) -> str:
         ratios = [r["rows_per_s"] / first["rows_per_s"] for r, first in pairs if r and first]
         floor = [r["matrix_share"] for r in found if r.get("matrix_share")]
         cells = (
-            spread([r["rows_per_s"] for r in found]),
-            spread([r["tokens_per_s"] for r in found], 0),
-            spread([r["peak_mb"] for r in found], 0),
-            spread(ratios, 1 if statistics.median(ratios) > 20 else 2) if ratios else "",
+            spread([r["rows_per_s"] for r in found], ".2f"),
+            spread([r["tokens_per_s"] for r in found], ",.0f"),
+            spread([r["peak_mb"] for r in found], ",.0f"),
+            spread(ratios) if ratios else "",
             spread(floor) if floor else "",
         )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def conditions() -> str:
-    """Return machine, versions and commit in a line."""
-    versions = [f"{package} {version(package)}" for package in PACKAGES if find_spec(package)]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    ).stdout.strip()  # fmt: skip
-    python = platform.python_version()
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {python}, " + ", ".join(
-        [*versions, f"commit {commit}"]
-    )
-
-
 def main() -> None:
     """Run all contenders in turn and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="table of texts and emoji")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="some contenders")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--config", default="{}", help="GPT2Config fields, JSON; {} is 124 M")
-    args = parser.parse_args()
-    names = args.only or [n for n, c in CONTENDERS.items() if args.device in c.devices]
-    print(conditions(), flush=True)
-    results: dict[str, list[Result | None]] = {name: [] for name in names}
+    args = arguments(__doc__, data=str, rounds=3, only=list(CONTENDERS), config="{}")
+    print(conditions(*filter(find_spec, PEERS)), flush=True)
+    results: dict[str, list[Result | None]] = {name: [] for name in args.only}
     with tempfile.TemporaryDirectory() as folder:
         rows = write_rows(args.data, Path(folder))
         for number in range(args.rounds):
-            for name in names if number % 2 == 0 else reversed(names):
+            for name in args.only if number % 2 == 0 else reversed(args.only):
                 results[name].append(run(name, rows, args))
-    print(report(results, names))
+    print(report(results, args.only))
 
 
 if __name__ == "__main__":

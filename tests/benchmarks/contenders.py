@@ -34,14 +34,11 @@ from emoji_gpt2 import EmojiDataModule, EmojiGPT2
 from emoji_gpt2.batch import Batch
 from emoji_gpt2.model.optim import decay_groups
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, eos_id
-from emoji_gpt2.training.processes import reuse_freed_memory
 from tests.benchmarks.floor import Work, matrix_rate
 
 WARM_UP = 3
 LEARNING_RATE = 1e-4
 CLIP = 1.0
-PACKED = 512
-"""Tokens of a packed sequence: about as many rows as a batch of 32."""
 
 
 class Step(NamedTuple):
@@ -58,7 +55,6 @@ class Context(NamedTuple):
     rows: pd.DataFrame
     path: Path
     config: dict[str, Any]
-    device: str
     steps: int
     batch: int
     bf16: bool
@@ -82,20 +78,18 @@ class _HFClock(TrainerCallback):  # type: ignore[misc]
         self.start = time.perf_counter()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def _hf_arguments(context: Context, batch: int, folder: str) -> dict[str, Any]:
+def _hf_arguments(context: Context, folder: str) -> dict[str, Any]:
     return {
         "output_dir": folder,
-        "per_device_train_batch_size": batch,
+        "per_device_train_batch_size": context.batch,
         "max_steps": context.total,
         "learning_rate": LEARNING_RATE,
         "max_grad_norm": CLIP,
         "bf16": context.bf16,
-        "use_cpu": context.device == "cpu",
+        "use_cpu": True,
         "report_to": [],
         "save_strategy": "no",
         "logging_steps": 10_000,
@@ -133,7 +127,7 @@ def _transformers(context: Context, padded_to: int | None) -> list[Step]:
     with tempfile.TemporaryDirectory() as folder:
         HFTrainer(
             model=model,
-            args=TrainingArguments(**_hf_arguments(context, context.batch, folder)),
+            args=TrainingArguments(**_hf_arguments(context, folder)),
             train_dataset=data,
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
             callbacks=[clock],
@@ -151,7 +145,8 @@ def hf(context: Context) -> list[Step]:
     return _transformers(context, None)
 
 
-def _trl(context: Context, packing: bool) -> list[Step]:
+def trl(context: Context) -> list[Step]:
+    """TRL's SFTTrainer on prompts and completions, loss on the completions."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -160,16 +155,11 @@ def _trl(context: Context, packing: bool) -> list[Step]:
     rows = [{"prompt": text, "completion": f" {emoji}"} for text, emoji in pairs]
     real = statistics.mean(len(i) + 1 for i in tokenizer(_texts(context))["input_ids"])  # and eos
     clock = _HFClock()
-    batch = 1 if packing else context.batch
     with tempfile.TemporaryDirectory() as folder:
-        arguments = _hf_arguments(context, batch, folder) | {
-            "packing": packing,
-            "max_length": PACKED,
+        arguments = _hf_arguments(context, folder) | {
             "completion_only_loss": True,
             "gradient_checkpointing": False,  # slower; the others do without
         }
-        if packing:  # others need flash attention
-            arguments |= {"packing_strategy": "wrapped"}
         SFTTrainer(
             model=model,
             args=SFTConfig(**arguments),
@@ -177,17 +167,7 @@ def _trl(context: Context, packing: bool) -> list[Step]:
             processing_class=tokenizer,
             callbacks=[clock],
         ).train()
-    return _steps(clock.seconds, PACKED / real if packing else batch, real)
-
-
-def trl(context: Context) -> list[Step]:
-    """TRL's SFTTrainer on prompts and completions, loss on the completions."""
-    return _trl(context, packing=False)
-
-
-def trl_packed(context: Context) -> list[Step]:
-    """The same with rows packed one after another into sequences of ``PACKED`` tokens."""
-    return _trl(context, packing=True)
+    return _steps(clock.seconds, context.batch, real)
 
 
 class _LightningClock(Callback):
@@ -203,8 +183,6 @@ class _LightningClock(Callback):
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
         now = time.perf_counter()
         self.steps.append(_step(now - self.last, batch, self.eos))
         self.last = time.perf_counter()
@@ -223,17 +201,13 @@ def _our_parts(context: Context) -> tuple[EmojiDataModule, EmojiGPT2]:
     return data, EmojiGPT2(config=context.config, learning_rate=LEARNING_RATE)
 
 
-def ours(context: Context, compiled: bool = False) -> list[Step]:
+def ours(context: Context) -> list[Step]:
     """EmojiGPT2 on an EmojiDataModule in Lightning's Trainer, as the command line runs it."""
-    if context.device == "cpu":
-        reuse_freed_memory()
     data, module = _our_parts(context)
-    if compiled:
-        module.model.transformer.compile(dynamic=True)
     clock = _LightningClock(eos_id(module.tokenizer))
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
-            accelerator="cpu" if context.device == "cpu" else "gpu",
+            accelerator="cpu",
             devices=1,
             precision="bf16-mixed" if context.bf16 else "32-true",
             max_steps=context.total,
@@ -246,33 +220,23 @@ def ours(context: Context, compiled: bool = False) -> list[Step]:
     return clock.steps
 
 
-def ours_compiled(context: Context) -> list[Step]:
-    """The same with the blocks compiled."""
-    return ours(context, compiled=True)
-
-
 def bare(context: Context) -> list[Step]:
     """A plain loop over the same batches with the same forward pass, loss and optimizer."""
-    if context.device == "cpu":
-        reuse_freed_memory()
     data, module = _our_parts(context)
     data.prepare_data()
     data.setup("fit")
-    module.to(context.device).train()
+    module.train()
     eos = eos_id(module.tokenizer)
     optimizer = AdamW(decay_groups(module.model, 0.01), lr=LEARNING_RATE, fused=True)
     steps, last = [], time.perf_counter()
     for batch in _endless(data):
-        moved = Batch(*(t.to(context.device) if isinstance(t, torch.Tensor) else t for t in batch))
-        with torch.autocast(context.device, torch.bfloat16, enabled=context.bf16):
-            nats, count = module.loss(module(moved.ids_BT, moved.positions_N), moved)
+        with torch.autocast("cpu", torch.bfloat16, enabled=context.bf16):
+            nats, count = module.loss(module(batch.ids_BT, batch.positions_N), batch)
             loss = nats / count
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.model.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad()
-        if context.device == "cuda":
-            torch.cuda.synchronize()
         now = time.perf_counter()
         steps.append(_step(now - last, batch, eos))
         last = time.perf_counter()
@@ -294,22 +258,16 @@ class Contender(NamedTuple):
     batch: int
     bf16: bool
     steps: int
-    devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 CONTENDERS = {
     "notebook-fp32-1": Contender(notebook, 1, False, 2),
     "hf-bf16-32": Contender(hf, 32, True, 12),
     "trl-bf16-32": Contender(trl, 32, True, 12),
-    "trl-packed-bf16-32": Contender(trl_packed, 32, True, 12),
     "bare-bf16-32": Contender(bare, 32, True, 60),
     "ours-bf16-32": Contender(ours, 32, True, 60),
     "bare-bf16-256": Contender(bare, 256, True, 14),
     "ours-bf16-256": Contender(ours, 256, True, 14),
-    "hf-bf16-1024": Contender(hf, 1024, True, 20, ("cuda",)),
-    "trl-bf16-1024": Contender(trl, 1024, True, 20, ("cuda",)),
-    "ours-bf16-1024": Contender(ours, 1024, True, 20, ("cuda",)),
-    "ours-compiled-bf16-1024": Contender(ours_compiled, 1024, True, 20, ("cuda",)),
 }
 
 
@@ -318,8 +276,6 @@ def summary(name: str, context: Context, steps: list[Step]) -> dict[str, Any]:
     timed = steps[WARM_UP:]
     seconds, rows, tokens = (sum(column) for column in zip(*timed, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if context.device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
     result = {
         "rows_per_s": rows / seconds,
         "tokens_per_s": tokens / seconds,
@@ -328,7 +284,7 @@ def summary(name: str, context: Context, steps: list[Step]) -> dict[str, Any]:
     }
     if name.startswith(("ours", "bare")):
         work = Work(GPT2Config(**context.config), tokens / len(timed), 2 * rows / len(timed))
-        rate = matrix_rate(work, context.device, context.bf16)
+        rate = matrix_rate(work, context.bf16)
         result["matrix_share"] = work.operations / (seconds / len(timed)) / rate
         result["matrix_gflops"] = rate / 1e9
     return result
@@ -340,7 +296,6 @@ def main() -> None:
     parser.add_argument("name", choices=CONTENDERS)
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--config", default="{}")
     args = parser.parse_args()
     chosen = CONTENDERS[args.name]
@@ -348,7 +303,6 @@ def main() -> None:
         pd.read_csv(args.rows, dtype=str, keep_default_na=False),
         args.rows,
         json.loads(args.config),
-        args.device,
         args.steps,
         chosen.batch,
         chosen.bf16,

@@ -1,6 +1,6 @@
 """Is it worth starting from the base? Fine-tune it, and random weights, on 80 % of a table.
 
-    python tests/benchmarks/finetune_base.py --data google_emoji_translation.csv [--seeds 5]
+    python -m tests.benchmarks.finetune_base --data google_emoji_translation.csv [--seeds 5]
 
 For each seed the rows are split anew, 80 % for training and 20 % for testing, by text. Prints
 hit@1, hit@5 and set-F1 on the test rows, skin tones dropped: mean and standard deviation over the
@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer, seed_everything
@@ -25,6 +24,7 @@ from lightning.pytorch import Trainer, seed_everything
 from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, EmojiTable
 from emoji_gpt2.evaluation.baselines import LexicalMatcher
 from emoji_gpt2.tables.source import open_source
+from tests.benchmarks.timing import arguments
 
 ANSWER = 3
 """Emoji of an answer that set-F1 looks at."""
@@ -85,11 +85,9 @@ def trained(
     pretrained: str | None,
     rows: Iterable[tuple[str, str]],
     seed: int,
-    *,
-    kind: type[EmojiGPT2] = EmojiGPT2,
-    **until: Any,
+    epochs: int,
 ) -> EmojiGenerator:
-    """Train on texts and cells of emoji ``until`` max_epochs or max_steps; return the model."""
+    """Train on texts and cells of emoji, and return the model."""
     seed_everything(seed, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
@@ -100,9 +98,11 @@ def trained(
             str(path), batch_size=64, seed=seed, val_fraction=0.0, test_fraction=0.0,
             tokenizer=pretrained, cache_dir=folder,
         )  # fmt: skip
-        model = kind(pretrained, None if pretrained else SCRATCH, dropout=0.1, learning_rate=5e-4)
+        model = EmojiGPT2(
+            pretrained, None if pretrained else SCRATCH, dropout=0.1, learning_rate=5e-4
+        )
         trainer = Trainer(
-            **until, accelerator="cpu", devices=1, logger=False,
+            max_epochs=epochs, accelerator="cpu", devices=1, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             gradient_clip_val=1.0, use_distributed_sampler=False, limit_val_batches=0,
         )  # fmt: skip
@@ -127,20 +127,16 @@ def one_seed(
         ("from random weights", None, options.scratch_epochs),
         ("from the base", options.base, options.epochs),
     ):
-        model = trained(start, one_row_per_emoji(train), seed, max_epochs=epochs)
+        model = trained(start, one_row_per_emoji(train), seed, epochs)
         found[name] = scores(model_ranking(model, test), test)
     return found
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--base", default="checkpoints/base")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--scratch_epochs", type=int, default=15)
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, data=str, base="checkpoints/base", seeds=5, epochs=8, scratch_epochs=15
+    )
     rows = read_rows(options.data)
     runs = []
     for seed in range(options.seeds):

@@ -1,7 +1,7 @@
 """The floor of a training step: the operations that must be done, and how fast this machine can.
 
     work = Work(GPT2Config(), tokens=1176, supervised=256)
-    work.operations / seconds_of_a_step / matrix_rate(work, "cpu", bf16=True)     # share, at most 1
+    work.operations / seconds_of_a_step / matrix_rate(work, bf16=True)     # share, at most 1
 
 A matrix product of [T, K] and [K, N] is 2 T K N operations, and training does three of each: the
 output, the gradient of the input and that of the weight (Kaplan et al. 2020,
@@ -53,34 +53,27 @@ class Work(NamedTuple):
         return float(sum(6 * t * k * n * times for t, k, n, times in self.products))
 
 
-def matrix_rate(work: Work, device: str, bf16: bool, repeats: int = 9) -> float:
+def matrix_rate(work: Work, bf16: bool, repeats: int = 9) -> float:
     """Return operations per second of the step's matrix products alone, one after another.
 
     The median over ``repeats`` of all products of one layer and the projection, weighted as in
     ``work``; matrices of their own for each, as a model has.
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
-    seconds = sum(
-        times * _seconds(t, k, n, torch.device(device), dtype, repeats)
-        for t, k, n, times in work.products
-    )
+    seconds = sum(times * _seconds(t, k, n, dtype, repeats) for t, k, n, times in work.products)
     return work.operations / seconds
 
 
-def _seconds(
-    t: int, k: int, n: int, device: torch.device, dtype: torch.dtype, repeats: int
-) -> float:
+def _seconds(t: int, k: int, n: int, dtype: torch.dtype, repeats: int) -> float:
     """Return the time of the three products that [T, K] x [K, N] takes in training."""
-    x = torch.randn(t, k, device=device, dtype=dtype)
-    w = torch.randn(k, n, device=device, dtype=dtype)
-    dy = torch.randn(t, n, device=device, dtype=dtype)
+    x = torch.randn(t, k, dtype=dtype)
+    w = torch.randn(k, n, dtype=dtype)
+    dy = torch.randn(t, n, dtype=dtype)
     times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
         x @ w
         dy @ w.T
         x.T @ dy
-        if device.type == "cuda":
-            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])

@@ -1,18 +1,18 @@
 """Write a CSV of made-up texts and emoji of any size, for benchmarks.
 
-    python tests/benchmarks/make_table.py --rows 10000000 --output big.csv
+    python -m tests.benchmarks.make_table --rows 10000000 --output big.csv
 
 A text is 2 to 10 words drawn with Zipf's frequencies from the words of emoji names and keywords and
 from made-up ones, so that most texts are distinct and new words keep coming; a cell has 1 to 3
 emoji. The same rows and seed give the same file.
 """
 
-import argparse
 import random
 from itertools import accumulate
 from pathlib import Path
 
-from emoji_gpt2.emoji.table import EmojiTable
+from emoji_gpt2 import EmojiTable
+from tests.benchmarks.timing import arguments
 
 MADE_UP_WORDS = 200_000
 
@@ -54,11 +54,7 @@ def write_table(path: Path, rows: int, seed: int = 0) -> None:
 
 def main() -> None:
     """Read the arguments and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = arguments(__doc__, rows=int, output=Path, seed=0)
     write_table(options.output, options.rows, options.seed)
 
 

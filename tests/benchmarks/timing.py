@@ -1,9 +1,11 @@
 """Timing side by side: interleaved rounds, medians, their spread, and the ratio of each round.
 
-rounds = measure({"ours": ours, "bare": bare}, rounds=7)
-print(table(rounds, "bare"))
+options = arguments(__doc__, rounds=7)
+taken = measure({"ours": ours, "bare": bare}, options.rounds)
+print(conditions(), table(taken, "bare"))
 """
 
+import argparse
 import os
 import platform
 import statistics
@@ -16,6 +18,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers")
+
+
+def arguments(doc: str, **defaults: object) -> argparse.Namespace:
+    """Return a script's options by name, parsed.
+
+    Args:
+        doc: The script's docstring, whose first line is the help.
+        defaults: Of each option; a type, such as Path, for one that must be given.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    for name, default in defaults.items():
+        if isinstance(default, type):
+            parser.add_argument(f"--{name}", type=default, required=True)
+        elif isinstance(default, list):
+            parser.add_argument(f"--{name}", type=type(default[0]), nargs="+", default=default)
+        else:
+            parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
 
 
 def conditions(*more: str) -> str:

@@ -1,4 +1,4 @@
-"""What tests of several processes share: one table, the ways to cut a step of 8 rows, and runs.
+"""What tests of several processes share: one table, flags and processes.
 
 data = write_table(tmp_path / "data.csv", rows=69)
 (done,) = finish([start(["emoji_gpt2.fit", *flags(tmp_path / "run", data)], tmp_path)])
@@ -11,33 +11,22 @@ import sys
 from pathlib import Path
 
 from emoji_gpt2.emoji.table import EmojiTable
-from tests.cli_runs import Run, popen, read_csv
-
-WAYS = {
-    "one batch of 8": {"data.batch_size": 8},
-    "2 x 4 accumulated": {"data.batch_size": 4, "trainer.accumulate_grad_batches": 2},
-    "2 ranks x 4": {"data.batch_size": 8, "trainer.devices": 2, "trainer.strategy": "ddp"},
-}
+from tests.cli_runs import Run, popen
 
 
-def examples(rows: int) -> list[tuple[str, list[str]]]:
-    """Texts of 2 to 22 words with one to nine emoji each.
+def write_table(path: Path, rows: int) -> Path:
+    """Write texts of 2 to 22 words with one to nine emoji each as CSV.
 
     Texts with many emoji have fewer words: rows of like length, which stand together in a step,
     have very different numbers of emoji.
     """
     emoji = [e for e in EmojiTable.builtin() if not EmojiTable.builtin().tones(e)][:30]
-    made = []
+    lines = ["text,emoji"]
     for number in range(rows):
         count = 1 + 7 * number % 9
         words = "word " * (9 - count + number % 13)
-        made.append((f"{words}number {number}", [emoji[(number + k) % 30] for k in range(count)]))
-    return made
-
-
-def write_table(path: Path, rows: int) -> Path:
-    """Write ``examples`` as CSV."""
-    lines = ["text,emoji", *(f"{text},{''.join(emoji)}" for text, emoji in examples(rows))]
+        cell = "".join(emoji[(number + k) % 30] for k in range(count))
+        lines.append(f"{words}number {number},{cell}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -82,14 +71,6 @@ def finish(processes: "list[subprocess.Popen[str]]", timeout: float = 300) -> li
                 process.terminate()
                 process.communicate(timeout=60)
     return [Run(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
-
-
-def run(folder: Path, name: str, data: Path, options: dict[str, object]) -> list[dict[str, str]]:
-    """Run the command line and return its metrics."""
-    words = ["emoji_gpt2.fit", *flags(folder / name, data, options)]
-    (done,) = finish([start(words, folder)])
-    assert done.status == 0, done.stderr[-3000:]
-    return read_csv(folder / name / "metrics.csv")
 
 
 def free_port() -> int:

@@ -60,13 +60,12 @@ def loss_curve(folder: Path) -> list[float]:
     return [float(row["train/loss"]) for row in rows]
 
 
-@pytest.mark.parametrize("by", [by_torchrun, by_lightning])
-def test_two_nodes_train_as_one_process_does(by: Start, tmp_path: Path, cli: Cli) -> None:  # noqa: F811
+def test_two_nodes_train_as_one_process_does(tmp_path: Path, cli: Cli) -> None:  # noqa: F811
     data = write_table(tmp_path / "data.csv", rows=69)
     one = flags(tmp_path / "one", data, {"data.batch_size": 8, "trainer.max_steps": STEPS})
     assert cli.raw("fit", *one).status == 0
 
-    for node in finish(start_both(by, tmp_path, data)):
+    for node in finish(start_both(by_torchrun, tmp_path, data)):
         assert node.status == 0, node.stderr[-3000:]
     for cache in ("cache_0", "cache_1"):
         assert list((tmp_path / cache / "rows").iterdir()), f"{cache} was not prepared"

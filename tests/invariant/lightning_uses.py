@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.invariant.uses.every import KINDS
 from tests.invariant.uses.harness import BAD, USES, Verdict
-from tests.invariant.uses.processes import alone, judge_all
+from tests.invariant.uses.processes import judge_all
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -43,11 +43,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="Markdown file for the table")
     parser.add_argument("--jobs", type=int, default=2, help="uses that run side by side")
     parser.add_argument("--keep", type=Path, help="new folder for what the uses write")
-    parser.add_argument("--alone", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.alone:
-        alone(*options.alone)
-        return 0
     wrong = set(options.only) - USES.keys() - set(KINDS)
     if wrong:
         parser.error(f"--only: got {', '.join(sorted(wrong))}, wanted of {', '.join(USES)}")

@@ -20,16 +20,25 @@ from tests.invariant.uses.harness import (
     expect_equal,
     run,
 )
+from tests.invariant.uses.judge import expect_exact_steps
 from tests.invariant.uses.processes import environment, judge
 from tests.invariant.uses.tiny import trained
-from tests.invariant.uses.watch import expect_exact_steps
 
 KINDS_OF_SUITE = ("python_subclasses", "python_elsewhere")
-CHEAP = ("plain_fit", "gradient_clip_val", "validation_metrics")
+MORE = (
+    "plain_fit", "accumulate_grad_batches", "gradient_clip_with_accumulation", "overfit_batches",
+    "precision_bf16_mixed", "precision_64_true", "hparams_yaml", "accumulate_on_two", "clip_on_two",
+    "rank_without_rows", "ddp_notebook", "validation_on_two", "checkpoint_of_two",
+    "batch_size_finder", "learning_rate_finder", "gradient_accumulation_scheduler",
+    "gradient_norms", "stochastic_weight_averaging", "prediction_writer", "two_validation_loaders",
+    "resume_in_the_middle",
+)  # fmt: skip
+"""Of other kinds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*CHEAP, *(use.name for use in USES.values() if use.kind in KINDS_OF_SUITE)]
+    "name", [*MORE, *(use.name for use in USES.values() if use.kind in KINDS_OF_SUITE)]
 )
 def test_a_use_is_as_expected(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in environment(tmp_path).items():
@@ -67,7 +76,7 @@ def refusal() -> str:
     [(doubled_gradients, WRONG), (fewer_steps, WRONG), (broken, CRASHED), (refusal, REFUSED)],
 )
 def test_what_is_wrong_is_said(function: Callable[[], str], wanted: str, tmp_path: Path) -> None:
-    verdict = run(Use(function, may_refuse=True, script=False, seconds=1), tmp_path)
+    verdict = run(Use("name", "kind", "text", function, may_refuse=True), tmp_path)
     assert verdict.verdict == wanted
 
 

@@ -134,6 +134,6 @@ def test_without_validation_the_newest_checkpoint_stays_the_only_one(cli: Cli) -
 
 @pytest.mark.slow
 def test_a_killed_run_ends_like_an_undisturbed_one() -> None:
-    killed, equal = check(runs=1, steps=200, devices=1)
+    killed, equal = check(runs=1, steps=60)
     assert killed
     assert equal == 1

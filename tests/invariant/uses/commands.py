@@ -1,7 +1,7 @@
 """The command line for uses: run here, as ``python -m emoji_gpt2`` does it, on a tiny model.
 
 fit("--trainer.max_epochs=3")  # RuntimeError, with what it said, unless it exits with 0
-refused_by("--trainer.val_check_interval=25", about="val_check_interval")
+expect_one_line(run(*fit_words("--trainer.val_check_interval=25")), "val_check_interval")
 """
 
 import runpy
@@ -33,18 +33,11 @@ TRAINER = [
 ]
 FIT = ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=1"]
 OUT = "out"
-RATES = ["--trainer.callbacks+=LearningRateMonitor", "--trainer.callbacks.logging_interval=step"]
 
 
 @dataclass
 class Ran:
-    """What a command did.
-
-    Args:
-        status: Its exit status.
-        stdout: What it printed.
-        stderr: What it printed on standard error.
-    """
+    """What a command did: its exit status, and what it printed."""
 
     status: int
     stdout: str
@@ -74,11 +67,10 @@ def run(*words: str) -> Ran:
     return Ran(status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
-def fit_words(*words: str, base: list[str] | None = None) -> list[str]:
+def fit_words(*words: str) -> list[str]:
     """Return the words of a tiny fit into ``out``; later ones win."""
     write_table(rows())
-    base = [*DATA, *MODEL, *TRAINER, *FIT, f"--output_dir={OUT}"] if base is None else base
-    return ["fit", *base, *words]
+    return ["fit", *DATA, *MODEL, *TRAINER, *FIT, f"--output_dir={OUT}", *words]
 
 
 def fit(*words: str) -> Ran:
@@ -110,17 +102,3 @@ def expect_one_line(ran: Ran, *about: str) -> Refusal:
     if missing:
         raise RuntimeError(f"the line does not name {', '.join(missing)}: {one_line(errors[0])}")
     return Refusal(one_line(errors[0], 150))
-
-
-def refused_by(*words: str, about: str, first: bool = True) -> Refusal:
-    """Expect these flags to be refused, and the command without them to run in the same folder.
-
-    Args:
-        words: With the mistake.
-        about: What the line names.
-        first: Whether the folder is new; else the command without them is not run.
-    """
-    refusal = expect_one_line(run(*fit_words(*words)), about)
-    if first:
-        fit("--trainer.max_epochs=1")
-    return refusal

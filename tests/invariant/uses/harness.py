@@ -9,7 +9,7 @@
 
 A use runs in an empty folder and returns a few words about what was seen. What it expects is said
 by the functions here: an expectation that does not hold is SILENTLY WRONG, since nothing had
-raised; any other exception is a crash.
+raised; any other exception is a crash. Most uses are rows of a table (`judge.fit_use`).
 """
 
 import os
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -31,6 +31,7 @@ EXPECTED, REFUSED, CRASHED = "as expected", "refused in one line", "crashed"
 WRONG = "SILENTLY WRONG"
 BAD = (WRONG, CRASHED)
 ROOT = Path(__file__).parents[3]
+Weights = dict[str, torch.Tensor]
 
 
 class UnexpectedError(Exception):
@@ -45,13 +46,7 @@ class Refusal(str):
 
 @dataclass
 class Verdict:
-    """How a use went.
-
-    Args:
-        name: Of the use.
-        verdict: One of the four.
-        seen: A few words.
-    """
+    """How a use went, and a few words on what was seen."""
 
     name: str
     verdict: str
@@ -63,58 +58,36 @@ class Use:
     """A way to use the package.
 
     Args:
+        name: One word.
+        kind: The file it is in.
+        text: What is done and what is expected.
         function: Does it.
         may_refuse: A one-line error is right too.
-        script: It needs a ``python -m`` of its own, as strategies that start it again do.
         seconds: What it may take.
     """
 
+    name: str
+    kind: str
+    text: str
     function: Callable[[], str]
-    may_refuse: bool
-    script: bool
-    seconds: int
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.function.__name__
-
-    @property
-    def kind(self) -> str:
-        """The name of the file it is in."""
-        return self.function.__module__.rpartition(".")[2]
-
-    @property
-    def text(self) -> str:
-        """What is done and what is expected."""
-        return " ".join((self.function.__doc__ or "").split())
+    may_refuse: bool = False
+    seconds: int = 300
 
 
 USES: dict[str, Use] = {}
 
 
-@overload
-def use(function: Callable[[], str]) -> Callable[[], str]: ...
+def add(kind: str, name: str, text: str, function: Callable[[], str], **flags: Any) -> None:
+    """Register a use; ``kind`` may be the name of a module."""
+    assert name not in USES, f"two uses are called {name}"
+    USES[name] = Use(name, kind.rpartition(".")[2], " ".join(text.split()), function, **flags)
 
 
-@overload
-def use(
-    function: None = None, *, may_refuse: bool = ..., script: bool = ..., seconds: int = ...
-) -> Callable[[Callable[[], str]], Callable[[], str]]: ...
-
-
-def use(
-    function: Callable[[], str] | None = None,
-    *,
-    may_refuse: bool = False,
-    script: bool = False,
-    seconds: int = 100,
-) -> Any:
-    """Register a use."""
+def use(function: Any = None, **flags: Any) -> Any:
+    """Register a function as a use; its docstring is the text."""
 
     def register(function: Callable[[], str]) -> Callable[[], str]:
-        assert function.__name__ not in USES, f"two uses are called {function.__name__}"
-        USES[function.__name__] = Use(function, may_refuse, script, seconds)
+        add(function.__module__, function.__name__, function.__doc__ or "", function, **flags)
         return function
 
     return register(function) if function else register
@@ -129,19 +102,16 @@ def run(use: Use, folder: Path) -> Verdict:
             seen = use.function()
         except UnexpectedError as error:
             return Verdict(use.name, WRONG, one_line(error))
-        except (UserError, MisconfigurationException) as error:
-            traceback.print_exc()
-            refused = use.may_refuse and is_one_line(error)
-            said = f"{type(error).__name__}: {one_line(error)}"
-            return Verdict(use.name, REFUSED if refused else CRASHED, said)
         except BaseException as error:  # noqa: BLE001 - whatever a use raises is its verdict
             traceback.print_exc()
-            return Verdict(use.name, CRASHED, f"{type(error).__name__}: {one_line(error)}")
+            ours = isinstance(error, UserError | MisconfigurationException)
+            refused = use.may_refuse and ours and is_one_line(error)
+            said = f"{type(error).__name__}: {one_line(error)}"
+            return Verdict(use.name, REFUSED if refused else CRASHED, said)
     return Verdict(use.name, REFUSED if isinstance(seen, Refusal) else EXPECTED, seen)
 
 
 def is_one_line(error: BaseException) -> bool:
-    """Return whether an error's message is one line."""
     return "\n" not in str(error).strip()
 
 
@@ -188,9 +158,7 @@ def expect(fine: bool, said: str) -> None:
 
 
 def expect_equal(got: Any, wanted: Any, what: str) -> None:
-    """Expect the same value."""
-    if got != wanted:
-        raise UnexpectedError(f"{what}: got {short(got)}, wanted {short(wanted)}")
+    expect(got == wanted, f"{what}: got {short(got)}, wanted {short(wanted)}")
 
 
 def expect_close(got: Any, wanted: Any, what: str, relative: float = 1e-4) -> None:
@@ -198,14 +166,12 @@ def expect_close(got: Any, wanted: Any, what: str, relative: float = 1e-4) -> No
     got_N, wanted_N = (torch.as_tensor(v, dtype=torch.float64).flatten() for v in (got, wanted))
     expect(got_N.shape == wanted_N.shape, f"{what}: got {len(got_N)}, wanted {len(wanted_N)}")
     difference = float((got_N - wanted_N).norm())
-    if not difference <= relative * float(wanted_N.norm()) + 1e-12:  # NaN is not close
-        said = f"got {short(got_N)}, wanted {short(wanted_N)}, off by {difference:.3g}"
-        raise UnexpectedError(f"{what}: {said}")
+    fine = difference <= relative * float(wanted_N.norm()) + 1e-12  # NaN is not close
+    said = f"got {short(got_N)}, wanted {short(wanted_N)}, off by {difference:.3g}"
+    expect(fine, f"{what}: {said}")
 
 
-def expect_same_weights(
-    got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], relative: float = 0.0
-) -> None:
+def expect_same_weights(got: Weights, wanted: Weights, relative: float = 0.0) -> None:
     """Expect equal weights, bit for bit or up to a share of each tensor's norm."""
     expect_equal(sorted(got), sorted(wanted), "names of weights")
     for name, tensor in wanted.items():
@@ -214,8 +180,7 @@ def expect_same_weights(
         expect(difference <= limit, f"{name} differs by {difference:.3g}, allowed {limit:.3g}")
 
 
-def expect_other_weights(got: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    """Expect at least one weight to differ."""
+def expect_other_weights(got: Weights, other: Weights) -> None:
     expect(any(not torch.equal(got[n], other[n]) for n in other), "the weights are the same")
 
 

@@ -12,18 +12,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger
 
 from emoji_gpt2 import EmojiDataModule, EmojiGPT2, EmojiTable
-from tests.invariant.uses.watch import Watch
+from tests.cli_runs import load, read_csv
+from tests.invariant.uses.harness import Weights
+from tests.invariant.uses.watch import Watch, saved_watches
+from tests.tiny import FAST as MODEL
+from tests.tiny import TINY
 
-TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 ROWS = 96
-MODEL: dict[str, Any] = {
-    "config": TINY,
-    "dropout": 0.0,
-    "learning_rate": 0.01,
-    "warmup_steps": 2,
-}
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,
@@ -32,6 +30,7 @@ QUIET: dict[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
 }
+__all__ = ["TINY", "load"]
 
 
 def emojis(count: int = 24) -> list[str]:
@@ -61,6 +60,13 @@ def write_table(
     return path
 
 
+def write_prompts(count: int = 21) -> list[str]:
+    """Write prompts.csv, and return its texts."""
+    texts = [text for text, _ in rows(count)]
+    Path("prompts.csv").write_text("\n".join(["text", *texts]) + "\n", encoding="utf-8")
+    return texts
+
+
 def kaggle_table() -> str:
     """Write a table of one text per emoji, which is validated on built-in keywords."""
     table = EmojiTable.builtin()
@@ -69,19 +75,22 @@ def kaggle_table() -> str:
 
 
 def new_data(kind: type[EmojiDataModule] = EmojiDataModule, **arguments: Any) -> EmojiDataModule:
-    """Return a data module of the small table: 96 rows, of which some 60 train, by 16."""
+    """Return a data module of the small table: 96 rows, of which some 70 train, by 16."""
     defaults = {"batch_size": 16, "cache_dir": "../cache", "val_fraction": 0.2}
     if "path" not in arguments:
         arguments["path"] = write_table(rows())
     return kind(**defaults | arguments)
 
 
-def ready_data(**arguments: Any) -> EmojiDataModule:
-    """Return a data module whose rows are there, outside of any trainer."""
-    data = new_data(**arguments)
+def ready(data: EmojiDataModule) -> EmojiDataModule:
+    """Set the rows of a data module up, outside of any trainer."""
     data.prepare_data()
     data.setup("fit")
     return data
+
+
+def ready_data(**arguments: Any) -> EmojiDataModule:
+    return ready(new_data(**arguments))
 
 
 def larger_data(**arguments: Any) -> EmojiDataModule:
@@ -102,30 +111,35 @@ def new_trainer(**options: Any) -> Trainer:
     return Trainer(**QUIET | {"max_epochs": 2} | options)
 
 
+def csv_logger() -> CSVLogger:
+    """Return a logger that writes metrics.csv here."""
+    return CSVLogger(".", name="", version="")
+
+
 @dataclass
 class Fit:
-    """A training that is done.
-
-    Args:
-        trainer: That trained.
-        module: That was trained.
-        data: That it was trained on.
-        watch: What was seen meanwhile.
-    """
+    """A training that is done, and what each process saw meanwhile."""
 
     trainer: Trainer
     module: EmojiGPT2
     data: EmojiDataModule
-    watch: Watch
+    watches: list[Watch]
 
     @property
-    def weights(self) -> dict[str, torch.Tensor]:
-        """The network's weights."""
+    def watch(self) -> Watch:
+        return self.watches[0]
+
+    @property
+    def weights(self) -> Weights:
         return weights(self.module)
 
     def value(self, name: str) -> float:
-        """A metric that callbacks see."""
         return float(self.trainer.callback_metrics[name])
+
+    def saved(self, path: str = "a.ckpt") -> str:
+        """Write a checkpoint, and return its path."""
+        self.trainer.save_checkpoint(path)
+        return path
 
 
 def trained(
@@ -133,18 +147,20 @@ def trained(
     data: EmojiDataModule | None = None,
     callbacks: Iterable[Callback] = (),
     ckpt_path: str | None = None,
+    loaders: Iterable[Any] = (),
     **options: Any,
 ) -> Fit:
-    """Train a tiny model on the small table with these options of the trainer."""
-    watch = Watch()
+    """Train a tiny model on the small table, or its ``loaders``, with options of the trainer."""
+    two = options.get("devices") == 2
+    watch = Watch(save="watch" if two else None)
     trainer = new_trainer(callbacks=[*callbacks, watch], **options)
-    module = module or new_model()
-    data = data or new_data()
-    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
-    return Fit(trainer, module, data, watch)
+    module, data = module or new_model(), data or new_data()
+    rows = tuple(loaders) or (None, None, data)
+    trainer.fit(module, *rows, ckpt_path=ckpt_path)
+    return Fit(trainer, module, data, saved_watches("watch") if two else [watch])
 
 
-def weights(module: EmojiGPT2) -> dict[str, torch.Tensor]:
+def weights(module: EmojiGPT2) -> Weights:
     """Return a copy of the network's weights."""
     return {name: tensor.clone() for name, tensor in module.model.state_dict().items()}
 
@@ -155,18 +171,6 @@ def files(folder: str | Path = ".", pattern: str = "*.ckpt") -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in found)
 
 
-def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def logged(path: str | Path, name: str) -> dict[int, float]:
+def logged(name: str, path: str | Path = "metrics.csv") -> dict[int, float]:
     """Return a metric of a metrics.csv by step."""
     return {int(r["step"]): float(r[name]) for r in read_csv(path) if r.get(name)}
-
-
-def load(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint's content: tensors and plain values."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return content

@@ -5,32 +5,33 @@ validation. `plain_gradients` and `plain_scores` are the references: Transformer
 over all positions, cross-entropy with -100 where nothing is supervised.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim import Optimizer
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2 import EmojiTable
-from tests.invariant.uses.harness import expect, expect_close, expect_equal
 
 
 @dataclass
 class Micro:
-    """A training batch: of which optimizer step and epoch, its texts, what ``outputs`` had."""
+    """A training batch: of which optimizer step and epoch, its texts.
+
+    Then its loss, as ``outputs`` has it, and train/loss, as logged.
+    """
 
     step: int
     epoch: int
     batch: Any
     texts: list[str]
     loss: float = float("nan")
+    logged: float | None = None
 
 
 @dataclass
@@ -51,14 +52,14 @@ class Watch(Callback):
 
     def __init__(self, save: str | None = None) -> None:
         self.save = save
+        self.epoch_length: float = 0
         self.batches: list[Micro] = []
         self.steps: list[Step] = []
         self.validations: list[dict[str, Any]] = []
         self.epoch_ends: list[dict[str, Tensor]] = []
-        self.logged_losses: list[float] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at each step of the optimizer, before and after."""
+        self.epoch_length = trainer.num_training_batches
         for optimizer in trainer.optimizers:
             optimizer.register_step_pre_hook(lambda o, *_: self._before(o, pl_module))
             optimizer.register_step_post_hook(lambda *_: self._after(pl_module))
@@ -74,32 +75,27 @@ class Watch(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the batch."""
         texts = texts_of(batch, pl_module.tokenizer)
         self.batches.append(Micro(trainer.global_step, trainer.current_epoch, batch, texts))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep what other callbacks read."""
         if outputs is not None and "loss" in outputs:
             self.batches[-1].loss = float(outputs["loss"])
         if "train/loss" in trainer.callback_metrics:
-            self.logged_losses.append(float(trainer.callback_metrics["train/loss"]))
+            self.batches[-1].logged = float(trainer.callback_metrics["train/loss"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep when it was and what it found."""
         if not trainer.sanity_checking:
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             self.validations.append({"step": trainer.global_step} | values)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights."""
         named = pl_module.named_parameters()
         self.epoch_ends.append({name: p.detach().clone() for name, p in named})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the record."""
         if self.save:
             torch.save(vars(self), f"{self.save}-{trainer.global_rank}.pt")
 
@@ -108,9 +104,18 @@ class Watch(Callback):
         """The learning rate of each step."""
         return [step.rate for step in self.steps]
 
+    @property
+    def logged_losses(self) -> list[float]:
+        """The logged train/loss after each batch."""
+        return [one.logged for one in self.batches if one.logged is not None]
+
+    def micros(self, step: int) -> list[Micro]:
+        """All about the batches of an optimizer step."""
+        return [one for one in self.batches if one.step == step]
+
     def window(self, step: int) -> list[Any]:
         """The batches of an optimizer step."""
-        return [one.batch for one in self.batches if one.step == step]
+        return [one.batch for one in self.micros(step)]
 
     def texts(self, epoch: int) -> list[str]:
         """The texts of an epoch, in their order."""
@@ -181,112 +186,26 @@ def plain_gradients(
 
 def plain_scores(module: Any, batches: Iterable[Any]) -> dict[str, float]:
     """Return loss, hit_at_1, hit_at_5 and mrr of evaluation batches."""
-    network = plain_network(module)
-    candidates = candidates_of(module.tokenizer).tolist()
+    network, candidates = plain_network(module), candidates_of(module.tokenizer)[1:]
     nats, tokens, ranks = 0.0, 0, []
     with torch.no_grad():
         for batch in batches:
             of_batch, count = plain_nats(network, module.tokenizer, batch)
             nats, tokens = nats + float(of_batch), tokens + count
             logits = network(input_ids=batch.ids_BT).logits.flatten(0, 1)[batch.first_B]
-            for scores, answers in zip(logits, batch.answers_BK.tolist(), strict=True):
-                right = {answer for answer in answers if answer >= 0}
-                if right:
-                    order = sorted(candidates[1:], key=lambda token: -float(scores[token]))
-                    ranks.append(1 + min(order.index(token) for token in right))
-    return {
-        "loss": nats / tokens,
-        "hit_at_1": sum(rank <= 1 for rank in ranks) / len(ranks),
-        "hit_at_5": sum(rank <= 5 for rank in ranks) / len(ranks),
-        "mrr": sum(1 / rank for rank in ranks) / len(ranks),
-    }
-
-
-def flat(named: dict[str, Tensor]) -> Tensor:
-    """Return all tensors as one vector, by name."""
-    return torch.cat([named[name].flatten().double() for name in sorted(named)])
-
-
-def norm(named: dict[str, Tensor]) -> float:
-    """Return the norm of all tensors together."""
-    return float(flat(named).norm())
-
-
-def clipped(named: dict[str, Tensor], limit: float | None) -> dict[str, Tensor]:
-    """Return gradients whose common norm is ``limit`` at most."""
-    factor = 1.0 if limit is None else min(1.0, limit / norm(named))
-    return {name: tensor * factor for name, tensor in named.items()}
-
-
-def expect_exact_steps(
-    module: Any,
-    watches: Watch | Sequence[Watch],
-    clip: float | None = None,
-    tolerance: float = 1e-3,
-    first: int = 0,
-    most: int = 8,
-) -> str:
-    """Expect each optimizer step to use the gradients of the mean over all of its tokens.
-
-    Args:
-        module: That was trained.
-        watches: Of all ranks.
-        clip: ``gradient_clip_val``, by norm.
-        tolerance: Share of the norm by which they may differ.
-        first: The number of the first step that was watched.
-        most: Steps to look at.
-    """
-    ranks = [watches] if isinstance(watches, Watch) else list(watches)
-    worst = 0.0
-    for number, step in list(enumerate(ranks[0].steps, start=first))[:most]:
-        batches = [batch for watch in ranks for batch in watch.window(number)]
-        expect(bool(batches), f"step {number} has no batches")
-        wanted, _ = plain_gradients(module, step.before, batches)
-        wanted = clipped({name: wanted[name] for name in step.gradients}, clip)
-        got, size = norm(step.gradients), norm(wanted)
-        error = float((flat(step.gradients) - flat(wanted)).norm()) / size
-        expect(
-            error < tolerance,
-            f"step {number} of {len(batches)} batches: gradient norm {got:.4g}, wanted {size:.4g}, "
-            f"relative difference {error:.2g}",
-        )
-        worst = max(worst, error)
-    return f"{len(ranks[0].steps)} steps, gradients off by {worst:.0e} at most"
-
-
-def expected_rates(peak: float, warmup: int, total: int | None, steps: int) -> list[float]:
-    """Return the learning rate of each step, by torch's own schedules."""
-    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
-    rise = LinearLR(optimizer, 1 / (warmup + 1), 1.0, total_iters=warmup)
-    if total is None:
-        schedule: Any = rise
-    else:
-        fall = CosineAnnealingLR(optimizer, T_max=max(1, total - warmup))
-        schedule = SequentialLR(optimizer, [rise, fall], milestones=[warmup])
-    rates = []
-    for _ in range(steps):
-        rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()
-        schedule.step()
-    return rates
-
-
-def expect_rates(watch: Watch, peak: float, warmup: int, total: int | None) -> None:
-    """Expect warm-up and cosine to an end at step ``total``, or a constant rate without one."""
-    wanted = expected_rates(peak, warmup, total, len(watch.steps))
-    expect_close(watch.rates, wanted, "learning rates", 1e-5)
-
-
-def expect_whole_epochs(watch: Watch, texts: Iterable[str], epochs: int) -> None:
-    """Expect each epoch to have each text once, in another order each time."""
-    wanted = sorted(texts)
-    orders = [watch.texts(epoch) for epoch in range(epochs)]
-    for number, order in enumerate(orders):
-        expect_equal(sorted(order), wanted, f"texts of epoch {number}")
-    for earlier, later in pairwise(orders):
-        expect(earlier != later, "two epochs have the same order")
+            orders = candidates[logits[:, candidates].argsort(descending=True)].tolist()
+            for order, answers in zip(orders, batch.answers_BK.tolist(), strict=True):
+                right = [order.index(answer) for answer in answers if answer >= 0]
+                ranks += [1 + min(right)] if right else []
+    hits = {f"hit_at_{k}": sum(rank <= k for rank in ranks) / len(ranks) for k in (1, 5)}
+    return {"loss": nats / tokens, "mrr": sum(1 / rank for rank in ranks) / len(ranks)} | hits
 
 
 def iterate(loaders: Any) -> Iterator[Any]:
     """Return the batches of a loader, or of none."""
     return iter(loaders or [])
+
+
+def texts_in(loader: Any, tokenizer: GPT2Tokenizer) -> list[str]:
+    """Return the texts of an iteration."""
+    return [text for batch in iterate(loader) for text in texts_of(batch, tokenizer)]

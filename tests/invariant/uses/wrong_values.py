@@ -1,5 +1,6 @@
 """Mistakes on the command line: one line, exit status 2, and the corrected command runs there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.invariant.uses.commands import (
@@ -9,185 +10,92 @@ from tests.invariant.uses.commands import (
     expect_one_line,
     fit,
     fit_words,
-    refused_by,
     run,
 )
-from tests.invariant.uses.harness import use
+from tests.invariant.uses.harness import Refusal, add, use
+
+CALLBACK = "--trainer.callbacks+="
+WRONG = {
+    "val_check_interval": "--trainer.val_check_interval=25",  # beyond the epoch
+    "val_check_interval_zero": "--trainer.val_check_interval=0",
+    "check_val_every_n_epoch": "--trainer.check_val_every_n_epoch=0",
+    "early_stopping": f"{CALLBACK}EarlyStopping --trainer.callbacks.monitor=val/accuracy",
+    "monitor": "--checkpoint.monitor=val/accuracy",
+    "mode": "--checkpoint.mode=highest",
+    "flag": "--trainer.max_epoch=3",
+    "type": "--trainer.max_epochs=many",
+    "config_field": "--model.config.n_layers=3",
+    "learning_rate": "--model.learning_rate=-1",
+    "batch_size": "--data.batch_size=0",
+    "path": "--data.path=tabel.csv",
+    "column": "--data.text_column=txt",
+    "limit_val_batches": "--trainer.limit_val_batches=0.01",  # less than a batch
+    "strategy": "--trainer.strategy=fsdp",  # on a CPU
+    "precision": "--trainer.precision=transformer-engine",  # not installed
+    "accumulation": "--trainer.accumulate_grad_batches=0",
+    "clip_algorithm": "--trainer.gradient_clip_val=1 --trainer.gradient_clip_algorithm=l2",
+    "callback": f"{CALLBACK}EarlyStoping",
+    "config_file": "--config=nothing.yaml",
+    "last": "--ckpt_path=last",  # in a folder without a run
+    "checkpoint": "--ckpt_path=not.ckpt",
+}
+ABOUT = {"early_stopping": "val/accuracy", "monitor": "val/accuracy", "type": "max_epochs",
+         "flag": "max_epoch", "config_field": "n_layers", "path": "tabel.csv", "column": "txt",
+         "strategy": "fsdp", "precision": "ransformer", "accumulation": "accumulate_grad_batches",
+         "clip_algorithm": "l2", "callback": "EarlyStoping", "config_file": "nothing.yaml",
+         "checkpoint": "not.ckpt"}  # fmt: skip
+"""What the line names, where that is not the name of the use."""
 
 
-@use
-def wrong_val_check_interval() -> str:
-    """--trainer.val_check_interval 25, beyond the epoch."""
-    return refused_by("--trainer.val_check_interval=25", about="val_check_interval")
+def refused_by(words: list[str], about: str) -> Callable[[], Refusal]:
+    """Expect these flags to be refused, and the command without them to run in the same folder."""
+
+    def function() -> Refusal:
+        Path("not.ckpt").write_text("hello", encoding="utf-8")
+        refusal = expect_one_line(run(*fit_words(*words)), about)
+        fit("--trainer.max_epochs=1")
+        return refusal
+
+    return function
 
 
-@use
-def wrong_val_check_interval_zero() -> str:
-    """--trainer.val_check_interval 0."""
-    return refused_by("--trainer.val_check_interval=0", about="val_check_interval")
-
-
-@use
-def wrong_check_val_every_n_epoch() -> str:
-    """--trainer.check_val_every_n_epoch 0."""
-    return refused_by("--trainer.check_val_every_n_epoch=0", about="check_val_every_n_epoch")
-
-
-@use
-def wrong_early_stopping() -> str:
-    """EarlyStopping on a metric that is not there."""
-    words = ("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/accuracy")
-    return refused_by(*words, about="val/accuracy")
-
-
-@use
-def wrong_monitor() -> str:
-    """--checkpoint.monitor with a metric that is not there."""
-    return refused_by("--checkpoint.monitor=val/accuracy", about="val/accuracy")
-
-
-@use
-def wrong_mode() -> str:
-    """--checkpoint.mode highest."""
-    return refused_by("--checkpoint.mode=highest", about="mode")
-
-
-@use
-def wrong_flag() -> str:
-    """--trainer.max_epoch, a misspelt flag."""
-    return refused_by("--trainer.max_epoch=3", about="max_epoch")
-
-
-@use
-def wrong_type() -> str:
-    """--trainer.max_epochs many."""
-    return refused_by("--trainer.max_epochs=many", about="max_epochs")
-
-
-@use
-def wrong_config_field() -> str:
-    """--model.config.n_layers, a misspelt field."""
-    return refused_by("--model.config.n_layers=3", about="n_layers")
-
-
-@use
-def wrong_learning_rate() -> str:
-    """--model.learning_rate -1."""
-    return refused_by("--model.learning_rate=-1", about="learning_rate")
-
-
-@use
-def wrong_batch_size() -> str:
-    """--data.batch_size 0."""
-    return refused_by("--data.batch_size=0", about="batch_size")
-
-
-@use
-def wrong_path() -> str:
-    """--data.path of a file that is not there."""
-    return refused_by("--data.path=tabel.csv", about="tabel.csv")
-
-
-@use
-def wrong_column() -> str:
-    """--data.text_column that the table does not have."""
-    return refused_by("--data.text_column=txt", about="txt")
-
-
-@use
-def wrong_limit_val_batches() -> str:
-    """--trainer.limit_val_batches 0.01, less than a batch."""
-    return refused_by("--trainer.limit_val_batches=0.01", about="limit_val_batches")
-
-
-@use
-def wrong_strategy() -> str:
-    """--trainer.strategy fsdp on a CPU."""
-    return refused_by("--trainer.strategy=fsdp", about="fsdp")
-
-
-@use
-def wrong_precision() -> str:
-    """--trainer.precision transformer-engine, which is not installed."""
-    return refused_by("--trainer.precision=transformer-engine", about="ransformer")
-
-
-@use
-def wrong_accumulation() -> str:
-    """--trainer.accumulate_grad_batches 0."""
-    return refused_by("--trainer.accumulate_grad_batches=0", about="accumulate_grad_batches")
-
-
-@use
-def wrong_clip_algorithm() -> str:
-    """--trainer.gradient_clip_algorithm l2."""
-    words = ("--trainer.gradient_clip_val=1", "--trainer.gradient_clip_algorithm=l2")
-    return refused_by(*words, about="l2")
-
-
-@use
-def wrong_callback() -> str:
-    """--trainer.callbacks+= with a class that is not there."""
-    return refused_by("--trainer.callbacks+=EarlyStoping", about="EarlyStoping")
-
-
-@use
-def wrong_config_file() -> str:
-    """--config of a file that is not there."""
-    return refused_by("--config=nothing.yaml", about="nothing.yaml")
-
-
-@use
-def wrong_last() -> str:
-    """--ckpt_path last in a folder without a run."""
-    return refused_by("--ckpt_path=last", about="last")
-
-
-@use
-def wrong_checkpoint() -> str:
-    """--ckpt_path of a file that is no checkpoint."""
-    Path("not.ckpt").write_text("hello", encoding="utf-8")
-    return refused_by("--ckpt_path=not.ckpt", about="not.ckpt")
+for name, words in WRONG.items():
+    about = ABOUT.get(name, name.removesuffix("_zero"))
+    add(__name__, f"wrong_{name}", f"{words}: refused.", refused_by(words.split(), about))
 
 
 @use
 def wrong_weights_only() -> str:
     """Going on from a checkpoint of --checkpoint.save_weights_only true."""
     fit("--checkpoint.save_weights_only=true")
-    return refused_by("--ckpt_path=best", "--trainer.max_epochs=3", about="ckpt_path", first=False)
+    words = fit_words("--ckpt_path=best", "--trainer.max_epochs=3")
+    return expect_one_line(run(*words), "ckpt_path")
 
 
-@use
-def wrong_optimizer_to_none() -> str:
-    """Going on from a run with --optimizer SGD without the flag."""
-    fit("--optimizer=SGD", "--optimizer.lr=0.1")
-    words = ("--ckpt_path=last", "--trainer.max_epochs=3")
-    refusal = refused_by(*words, about="optimizer", first=False)
-    fit(*words, "--optimizer=SGD", "--optimizer.lr=0.1")
-    return refusal
+def another_optimizer(first: list[str], then: list[str]) -> Callable[[], Refusal]:
+    """Expect a run to go on with its own optimizer only."""
+
+    def function() -> Refusal:
+        fit(*first)
+        words = ("--ckpt_path=last", "--trainer.max_epochs=3")
+        refusal = expect_one_line(run(*fit_words(*words, *then)), "optimizer")
+        fit(*words, *first)
+        return refusal
+
+    return function
 
 
-@use
-def wrong_optimizer_to_another() -> str:
-    """Going on from a run with --optimizer AdamW by --optimizer SGD --optimizer.momentum 0.9."""
-    fit("--optimizer=AdamW")
-    words = ("--ckpt_path=last", "--trainer.max_epochs=3")
-    sgd = ("--optimizer=SGD", "--optimizer.momentum=0.9", "--optimizer.lr=0.1")
-    refusal = refused_by(*words, *sgd, about="optimizer", first=False)
-    fit(*words, "--optimizer=AdamW")
-    return refusal
+ADAMW, SGD = ["--optimizer=AdamW"], ["--optimizer=SGD", "--optimizer.lr=0.1"]
+add(__name__, "wrong_optimizer_to_none", "Going on from SGD without the flag: refused.",
+    another_optimizer(SGD, []))  # fmt: skip
+add(__name__, "wrong_optimizer_to_another", "Going on from AdamW by SGD with momentum: refused.",
+    another_optimizer(ADAMW, [*SGD, "--optimizer.momentum=0.9"]))  # fmt: skip
 
 
 @use
 def wrong_folder() -> str:
-    """A second run into the folder of a first: refused, with what to do."""
-    fit("--trainer.max_epochs=1")
-    return expect_one_line(run(*fit_words()), "output_dir", "last")
-
-
-@use
-def wrong_no_checkpoint() -> str:
-    """Validate without --ckpt_path."""
+    """A second run into the folder of a first, and validate without --ckpt_path: refused."""
     fit("--trainer.max_epochs=1")
     words = ("validate", *DATA, *TRAINER, f"--output_dir={OUT}")
-    return expect_one_line(run(*words), "ckpt_path")
+    expect_one_line(run(*words), "ckpt_path")
+    return expect_one_line(run(*fit_words()), "output_dir", "last")
