@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
@@ -48,7 +47,6 @@ from emoji_gpt2.training.processes import (
     first_of_node,
     first_of_run,
     print_error,
-    reuse_freed_memory,
 )
 from emoji_gpt2.training.restart import KeepMetrics
 from emoji_gpt2.training.run_folder import (
@@ -224,8 +222,6 @@ class EmojiCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Look for mistakes before other processes are started: a node says them once."""
-        if isinstance(self.trainer.accelerator, CPUAccelerator):
-            reuse_freed_memory()
         if first_of_node():
             if not self._options.trainer.fast_dev_run:
                 self._get(self.config_init, "hub").preflight()

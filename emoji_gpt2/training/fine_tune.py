@@ -101,7 +101,6 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
     from emoji_gpt2.hub.callback import PushToHub
     from emoji_gpt2.model.module import EmojiGPT2
     from emoji_gpt2.training.checkpoints import BestCheckpoint
-    from emoji_gpt2.training.processes import reuse_freed_memory
     from emoji_gpt2.training.run_folder import default_loggers, run_callbacks
 
     last = folder / LAST
@@ -113,7 +112,6 @@ def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -
     with blaming("hub_model_name", "hub.repo_id"):
         hub.preflight()
     seed_everything(options["seed_everything"], workers=True, verbose=False)
-    reuse_freed_memory()
     data = EmojiDataModule(**options["data"], tokenizer=options["model"]["pretrained"])
     if resume:
         rate = options["model"]["learning_rate"]

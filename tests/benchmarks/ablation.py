@@ -41,7 +41,6 @@ from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.model import network
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.tokenizer import decode_text, token_ids
-from emoji_gpt2.training.processes import reuse_freed_memory
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 STEPS_OF_A_PASS = 379
@@ -258,7 +257,6 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
-    reuse_freed_memory()
     sentences = read_references(options.data, default_cache_dir())
     for run in options.runs:
         without, seed = run.split(":")

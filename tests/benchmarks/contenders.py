@@ -34,7 +34,6 @@ from emoji_gpt2 import EmojiDataModule, EmojiGPT2
 from emoji_gpt2.batch import Batch
 from emoji_gpt2.model.optim import decay_groups
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer, eos_id
-from emoji_gpt2.training.processes import reuse_freed_memory
 from tests.benchmarks.floor import Work, matrix_rate
 
 WARM_UP = 3
@@ -225,8 +224,6 @@ def _our_parts(context: Context) -> tuple[EmojiDataModule, EmojiGPT2]:
 
 def ours(context: Context, compiled: bool = False) -> list[Step]:
     """EmojiGPT2 on an EmojiDataModule in Lightning's Trainer, as the command line runs it."""
-    if context.device == "cpu":
-        reuse_freed_memory()
     data, module = _our_parts(context)
     if compiled:
         module.model.transformer.compile(dynamic=True)
@@ -253,8 +250,6 @@ def ours_compiled(context: Context) -> list[Step]:
 
 def bare(context: Context) -> list[Step]:
     """A plain loop over the same batches with the same forward pass, loss and optimizer."""
-    if context.device == "cpu":
-        reuse_freed_memory()
     data, module = _our_parts(context)
     data.prepare_data()
     data.setup("fit")
