@@ -21,7 +21,7 @@ FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 LIGHT = [
     "errors", "shipped", "files", "emoji.table", "emoji.text", "emoji.languages", "tables.source",
     "data.examples", "evaluation.baselines", "evaluation.scores", "evaluation.rankers",
-    "evaluation.references", "evaluation.measure", "evaluation.report", "card.curves", "card.facts",
+    "evaluation.references", "evaluation.measure", "evaluation.report", "card.curves",
 ]  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "huggingface_hub", "pandas"}
 

@@ -1,7 +1,5 @@
 """Gather the facts of a finished run for its model card.
 
-    session = Session(trainer.global_step)          # when training starts
-    session.remember(trainer)                       # after each validation
     facts, pictures = collect(trainer, weights, session, folder, step)
 
 It runs on one rank and waits for no other.
@@ -28,9 +26,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from emoji_gpt2 import __version__
-from emoji_gpt2.card.card import CURVES
+from emoji_gpt2.card.card import CURVES, METRICS, Answer, RunFacts
 from emoji_gpt2.card.curves import curves_png, read_metrics
-from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
 from emoji_gpt2.card.held_out import baselines, evenly, validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.languages import language_code
@@ -52,7 +49,11 @@ PACKAGES = ("torch", "lightning", "transformers", "huggingface_hub")
 
 @dataclass
 class Session:
-    """The start of a fit, and the metrics of each validation by optimizer step."""
+    """The start of a fit, and the metrics of each validation by optimizer step.
+
+    ``session = Session(trainer.global_step)`` when training starts, ``session.remember(trainer)``
+    after each validation.
+    """
 
     first_step: int = 0
     start: float = field(default_factory=time.monotonic)
@@ -60,8 +61,8 @@ class Session:
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the newest validation's metrics."""
-        found = {name: trainer.callback_metrics.get(f"val/{name}") for name in METRICS}
         if not trainer.sanity_checking:
+            found = {name: trainer.callback_metrics.get(f"val/{name}") for name in METRICS}
             known = {name: float(value) for name, value in found.items() if value is not None}
             self.measured[trainer.global_step] = known
 
@@ -78,7 +79,6 @@ def collect(
         folder: Where the model is exported to; the card names it and its parent.
         step: Optimizer steps of the weights.
     """
-    seconds = time.monotonic() - session.start
     data = getattr(trainer, "datamodule", None)
     data = data if isinstance(data, EmojiDataModule) else None
     repo_id = next(filter(None, _of_callbacks(trainer, "repo_id")), None)
@@ -98,7 +98,7 @@ def collect(
         versions={"emoji_gpt2": __version__, "Python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
         hardware=hardware(trainer),
-        seconds=seconds,
+        seconds=time.monotonic() - session.start,
         date=datetime.now(timezone.utc).date().isoformat(),
         **origin(weights.base_model),
         **(data_facts(data) if data else {}),
@@ -160,9 +160,9 @@ def public_name(path: str | list[str]) -> str:
     if isinstance(path, list):
         return ", ".join(map(public_name, path))
     address = urlsplit(path)
-    if address.scheme in ("http", "https", "hf"):
-        return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
-    return Path(path).name
+    if address.scheme not in ("http", "https", "hf"):
+        return Path(path).name
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
 
 def origin(base_model: str | None) -> dict[str, Any]:
@@ -180,18 +180,18 @@ def origin(base_model: str | None) -> dict[str, Any]:
 
 def _logged(trainer: Trainer) -> "pd.DataFrame | None":
     """Return the metrics that the run's CSV logger wrote; None if it has none."""
-    for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
-            logger.save()
-            path = Path(logger.experiment.metrics_file_path)
-            return read_metrics(path) if path.is_file() else None
-    return None
+    logger = next((one for one in trainer.loggers if isinstance(one, CSVLogger)), None)
+    if logger is None:
+        return None
+    logger.save()
+    path = Path(logger.experiment.metrics_file_path)
+    return read_metrics(path) if path.is_file() else None
 
 
 def _metrics_at(step: int, logged: "pd.DataFrame") -> dict[str, float]:
     """Return the logged metrics of the validation after ``step`` steps."""
-    known = {name: logged[f"val/{name}"] for name in METRICS if f"val/{name}" in logged}
-    values = {name: float(column.get(step, math.nan)) for name, column in known.items()}
+    row: dict[Any, float] = logged.loc[step].to_dict() if step in logged.index else {}
+    values = {name: row.get(f"val/{name}", math.nan) for name in METRICS}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -209,9 +209,7 @@ def hyperparameters(
         "optimizer steps": f"{trainer.global_step:,}",
     }
     if data:
-        window = trainer.accumulate_grad_batches
-        micro_batches = f", in {window} micro-batches of {data.batch_size}" * (window > 1)
-        found["rows of an optimizer step"] = f"{window * data.batch_size}{micro_batches}"
+        found["rows of an optimizer step"] = str(trainer.accumulate_grad_batches * data.batch_size)
         found["longest row"] = f"{data.config.max_length} tokens"
         found["skin tones"] = data.config.skin_tones
     found["precision"] = str(trainer.precision)
@@ -232,11 +230,12 @@ def optimization(trainer: Trainer) -> dict[str, str]:
         found["highest learning rate"] = f"{groups[0].get('initial_lr', groups[0]['lr']):g}"
         found["weight decay"] = f"{decay:g}" + ", on matrices" * (len(groups) > 1)
     for config in trainer.lr_scheduler_configs:
-        schedule = type(config.scheduler).__name__
-        if isinstance(config.scheduler, WarmupCosine):
-            warmup = config.scheduler.warmup_steps
-            schedule = f"linear warm-up to step {warmup}, then a cosine to 0"
-        found["learning rate schedule"] = schedule
+        schedule = config.scheduler
+        found["learning rate schedule"] = (
+            f"linear warm-up to step {schedule.warmup_steps}, then a cosine to 0"
+            if isinstance(schedule, WarmupCosine)
+            else type(schedule).__name__
+        )
     return found
 
 

@@ -79,13 +79,11 @@ def baselines(
         "lexical matcher, sum of idf": LexicalMatcher(table, "sum", toned, left_out).rank,
         "lexical matcher, cosine of tf-idf": LexicalMatcher(table, "cosine", toned, left_out).rank,
     }
-    return {
-        name: ranking_metrics([_best_rank(rank(text), right) for text, right in texts])
-        for name, rank in rankers.items()
-    }
-
-
-def _best_rank(scores_V: Array, right: list[int]) -> int:
-    """Return the rank, from 1, of the best right emoji."""
-    ranks = answer_ranks(scores_V[None], np.zeros_like(right), np.array(right))
-    return int(ranks.best_B[0])
+    found = {}
+    for name, rank in rankers.items():
+        ranks = [
+            answer_ranks(rank(text)[None], np.zeros_like(right), np.array(right)).best_B[0]
+            for text, right in texts
+        ]
+        found[name] = ranking_metrics(ranks)
+    return found

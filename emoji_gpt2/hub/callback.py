@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.files import MODEL
 from emoji_gpt2.hub.client import check_access, commit_files, files_of
-from emoji_gpt2.hub.snapshots import add_checkpoints, save_best, saves
+from emoji_gpt2.hub.snapshots import add_checkpoints, save_best
 from emoji_gpt2.hub.uploader import Snapshot, Uploader
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.model.module import EmojiGPT2
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 class PushToHub(Callback):
     """Push the run to a Hub repository while it trains; training neither waits for it nor dies.
 
-    What was saved during a step is pushed when the next batch starts, when all callbacks have
-    saved. The best weights are pushed at the end, from ``model/`` if the run exports one.
+    What was saved during a step is pushed when the next batch starts, but not what a
+    ModelCheckpoint with ``save_weights_only`` saves. The best weights are pushed at the end.
 
     Args:
         repo_id: USER/NAME of the repository, which is created if it does not exist; null pushes
@@ -87,9 +87,8 @@ class PushToHub(Callback):
         self._aside = Path()
         self._numbers = count()
         self._failed = False
-        self._notes: set[str] = set()
-        self._writes = 0
-        self._seen: Any = None
+        self._noted = False
+        self._saved = False
 
     def preflight(self) -> None:
         """Check, once, that the repository can be written.
@@ -120,7 +119,7 @@ class PushToHub(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the background thread; what is saved by now was saved by an earlier run."""
-        self._seen = (self._writes, saves(trainer))
+        self._saved = False
         if not self._pushes(trainer) or not trainer.is_global_zero:
             return
         home = self._home(trainer)
@@ -133,13 +132,11 @@ class PushToHub(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count the checkpoints that are about to be written, by any callback."""
-        self._writes += 1
+        """Note that a checkpoint is about to be written, by any callback."""
+        self._saved = True
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Push what was saved since the last batch.
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Push what was saved since the last batch; the files are written by now.
 
         Raises:
             UserError: a push has failed and ``strict`` is set; on all ranks.
@@ -152,14 +149,9 @@ class PushToHub(Callback):
         self._push_if_saved(trainer, pl_module)
 
     def _push_if_saved(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Push if a checkpoint was saved.
-
-        Lightning has no hook for it: ``on_save_checkpoint`` comes before the file is written, and
-        not for weights alone, whose saving ``saves`` shows.
-        """
-        seen, self._seen = self._seen, (self._writes, saves(trainer))
-        if seen != self._seen and self._uploader is not None and self.strategy != "end":
+        if self._saved and self._uploader is not None and self.strategy != "end":
             self._submit(trainer, pl_module, final=False)
+        self._saved = False
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -209,40 +201,33 @@ class PushToHub(Callback):
             shutil.rmtree(parent, ignore_errors=True)
             self._uploader.fail(title, error)
             return
-        self._uploader.submit(Snapshot(folder, title, keep=final and self._exported() is None))
+        self._uploader.submit(Snapshot(folder, title))
 
     def _send(self, snapshot: Snapshot) -> None:
         assert self.repo_id is not None
         files = files_of(snapshot.folder)
         note = commit_files(files, self.repo_id, self.revision, snapshot.title).note
-        if note and note not in self._notes:
-            self._notes.add(note)
+        if note and not self._noted:
+            self._noted = True
             log.warning(note)
 
     def _finish(self, trainer: Trainer, at_most: float) -> list[str]:
         """Wait for the pushes, report, and return the failures."""
         uploader, self._uploader = self._uploader, None
         assert uploader is not None
-        model, only = self._exported(), None
         try:
             uploader.close(at_most)
-            if uploader.failures and model is None:
-                only = next(self._aside.glob(f"best-*/{MODEL}"), None)
         finally:
-            if not only:
-                shutil.rmtree(self._aside, ignore_errors=True)
+            shutil.rmtree(self._aside, ignore_errors=True)
         rank_zero_info(f"Pushes to the Hub repository {self.repo_id}: {uploader.pushed} went well.")
         if uploader.failures:
-            if self.strategy in ("checkpoint", "all_checkpoints"):
-                model = None
-            folder = only or model or self._home(trainer)
+            whole = self.strategy in ("checkpoint", "all_checkpoints")
+            folder = self.output_dir if whole else self._exported() or self.output_dir
             branch = f" --revision {self.revision}" if self.revision else ""
-            log.warning(
-                "%d failed:\n  %s\nPush by hand: %s",
-                len(uploader.failures),
-                "\n  ".join(uploader.failures),
-                f"python -m emoji_gpt2.hub push {folder} --repo_id {self.repo_id}{branch}",
-            )
+            command = f"python -m emoji_gpt2.hub push {folder} --repo_id {self.repo_id}{branch}"
+            lines = [f"{len(uploader.failures)} failed:", *uploader.failures]
+            by_hand = f"\nPush by hand: {command}" if folder else ""
+            log.warning("%s%s", "\n  ".join(lines), by_hand)
         return uploader.failures
 
     def _home(self, trainer: Trainer) -> Path:

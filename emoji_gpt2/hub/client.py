@@ -11,17 +11,14 @@ error. ``huggingface_hub`` retries uploads and downloads by itself, but not the 
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
+from huggingface_hub import CommitOperationAdd, HfApi, get_token, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RemoteEntryNotFoundError
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # public, not in __all__
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
     get_session,
     httpx,
     parse_ratelimit_headers,
@@ -44,24 +41,16 @@ MAY_PASS = (408, 409, 412, 425, 429)
 T = TypeVar("T")
 
 
-def check_access(
-    repo_id: str,
-    private: bool | None = None,
-    revision: str | None = None,
-) -> str:
+def check_access(repo_id: str, private: bool | None = None, revision: str | None = None) -> str:
     """Check that ``repo_id`` can be written; create it, and the branch, if they do not exist.
 
     Args:
-        repo_id: NAME or USER/NAME.
+        repo_id: NAME or USER/NAME; the latter is returned.
         private: Whether a repository that is created is private; None is the account's default.
         revision: A branch; None is main.
 
-    Returns:
-        USER/NAME.
-
     Raises:
-        UserError: there is no token, it is wrong or may only read, the repository or branch cannot
-            be written with it, the name is not valid, or the Hub does not answer.
+        UserError: it cannot be written with the token that there is; one line says why.
     """
     try:
         validate_repo_id(repo_id)
@@ -96,12 +85,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 class Pushed(NamedTuple):
-    """The result of a push.
-
-    Attributes:
-        address: The repository's address.
-        note: One line that says that the README.md there is kept; empty if it is not.
-    """
+    """The repository's address, and a line that says if a README.md there is kept, or ""."""
 
     address: str
     note: str
@@ -120,9 +104,6 @@ def commit_files(
         repo_id: USER/NAME, which exists.
         revision: A branch that exists; None is main.
         message: First line of the commit.
-
-    Raises:
-        Exception: whatever the client raises.
     """
     api, parent, there = HfApi(), None, b""
     if README in files:
@@ -156,12 +137,9 @@ def with_retries(
     """Return what ``action`` returns; try again after an error that may pass.
 
     Args:
-        action: What to try.
+        action: What to try; its last error is raised.
         tries: How often at most.
         pause: Called before another try, with the seconds to wait and why.
-
-    Raises:
-        Exception: the last error of ``action``, or an error of ``pause``.
     """
     attempt = 0
     while True:
@@ -180,12 +158,7 @@ def with_retries(
 
 
 def wait_before_retry(error: BaseException, attempt: int) -> float | None:
-    """Return the seconds to wait before another try, or None if another try is useless.
-
-    Args:
-        error: Of the last try.
-        attempt: Its number, from 1.
-    """
+    """Return the seconds to wait after a failed try, numbered from 1; None if it will not pass."""
     wait = FIRST_WAIT_S * 2 ** (attempt - 1)
     for one in _chain(error):
         if isinstance(one, HfHubHTTPError):
@@ -220,16 +193,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Hide the client's progress bars, which disturb training's, unless the environment decides."""
-    hide = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
-    if hide:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        if hide:
-            enable_progress_bars()

@@ -1,6 +1,6 @@
 """What of a run is pushed: the Transformers folder and the checkpoints, copied aside.
 
-    save_best(trainer, pl_module, folder)                       # the Transformers folder
+    save_best(trainer, pl_module, folder, exported)             # the Transformers folder
     add_checkpoints(trainer, "checkpoint", folder)              # and last.ckpt
 
 A copy does not change when the run saves again. It consists of hard links where possible.
@@ -10,7 +10,6 @@ import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -63,29 +62,18 @@ def checkpoints_to_push(trainer: Trainer, strategy: str) -> dict[str, Path]:
     """Return the checkpoints that a strategy pushes, by their name in the repository."""
     if strategy not in ("checkpoint", "all_checkpoints"):
         return {}
-    kept = [(path, callback) for path, callback in _kept(trainer) if path.is_file()]
-    wanted = {path.name: path for path, _ in kept} if strategy == "all_checkpoints" else {}
-    whole = [path for path, callback in kept if not callback.save_weights_only]
+    wanted: dict[str, Path] = {}
+    whole = []
+    for callback in _callbacks(trainer):
+        names = [*callback.best_k_models, callback.best_model_path, callback.last_model_path]
+        kept = [path for path in map(Path, filter(None, names)) if path.is_file()]
+        if strategy == "all_checkpoints":
+            wanted |= {path.name: path for path in kept}
+        if not callback.save_weights_only:
+            whole += kept
     if whole:  # training can go on from the newest
         wanted[LAST] = max(whole, key=lambda path: path.stat().st_mtime_ns)
     return wanted
-
-
-def saves(trainer: Trainer) -> tuple[Any, ...]:
-    """Return a value that changes whenever a ModelCheckpoint saves; no file is read."""
-    return tuple(
-        (path, callback.best_model_score, getattr(callback, "_last_global_step_saved", 0))
-        for path, callback in _kept(trainer)
-    )
-
-
-def _kept(trainer: Trainer) -> list[tuple[Path, ModelCheckpoint]]:
-    """Return the checkpoints that are kept, each with the callback that keeps it."""
-    found = []
-    for callback in _callbacks(trainer):
-        names = [*callback.best_k_models, callback.best_model_path, callback.last_model_path]
-        found += [(Path(name), callback) for name in dict.fromkeys(names) if name]
-    return found
 
 
 def _callbacks(trainer: Trainer) -> list[ModelCheckpoint]:

@@ -13,32 +13,26 @@ import logging
 import queue
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from emoji_gpt2.hub.client import no_progress_bars, reason, with_retries
+from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # public
 
-PROGRESS_S = 10.0
-"""Seconds between two lines about the push that is waited for."""
+from emoji_gpt2.hub.client import reason, with_retries
+
+QUIET_S = 5.0
+"""Seconds after which a line says that a push is waited for."""
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Files to push.
-
-    Args:
-        folder: Holds nothing else.
-        title: The commit's message, such as "step 400".
-        keep: Whether the folder stays when the push fails, because there is no other copy.
-    """
+class Snapshot(NamedTuple):
+    """Files to push: a folder that holds nothing else, and the commit's message."""
 
     folder: Path
     title: str
-    keep: bool = False
 
 
 class _OvertakenError(Exception):
@@ -90,20 +84,20 @@ class Uploader:
         """Push what waits; what is not pushed within ``at_most`` seconds has failed."""
         self._queue.put(None)
         self._closing.set()
-        end = time.monotonic() + at_most
-        while self._thread.is_alive() and (left := end - time.monotonic()) > 0:
-            self._thread.join(min(left, PROGRESS_S))
-            if self._thread.is_alive():
-                log.info("Waiting for the push to the Hub: %s", self._status)
+        self._thread.join(min(at_most, QUIET_S))
+        if self._thread.is_alive():
+            log.info("Waiting for the push to the Hub: %s", self._status)
+        self._thread.join(max(0, at_most - QUIET_S))
         if self._thread.is_alive():
             self._abandoned.set()
             self.fail(self._status, TimeoutError(f"given up after {at_most:.0f} s"))
 
     def _work(self) -> None:
-        with no_progress_bars():
-            while not self._abandoned.is_set() and (snapshot := self._queue.get()):
-                self._push(snapshot)
-                self._closing.wait(self._min_interval)
+        if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:  # they would disturb training's
+            disable_progress_bars()
+        while not self._abandoned.is_set() and (snapshot := self._queue.get()):
+            self._push(snapshot)
+            self._closing.wait(self._min_interval)
 
     def _push(self, snapshot: Snapshot) -> None:
         def pause(seconds: float, why: str) -> None:
@@ -115,15 +109,12 @@ class Uploader:
         self._status = snapshot.title
         try:
             with_retries(lambda: self._send(snapshot), pause=pause)
+            self.pushed += 1
         except _OvertakenError:
             self._skip(snapshot)
         except Exception as error:  # noqa: BLE001 - training must not die of it
             self.fail(snapshot.title, error)
-            if not snapshot.keep:
-                shutil.rmtree(snapshot.folder, ignore_errors=True)
-        else:
-            self.pushed += 1
-            shutil.rmtree(snapshot.folder, ignore_errors=True)
+        shutil.rmtree(snapshot.folder, ignore_errors=True)
 
     def _skip(self, snapshot: Snapshot) -> None:
         log.info("Push of %s skipped: a newer one waits", snapshot.title)

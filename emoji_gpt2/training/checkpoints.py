@@ -66,7 +66,7 @@ class BestCheckpoint(ModelCheckpoint):
             monitor=monitor,
             verbose=verbose,
             save_top_k=save_top_k,
-            mode=_best(monitor, mode),
+            mode=mode or _best(monitor),
             auto_insert_metric_name=False,
             save_weights_only=save_weights_only,
             every_n_train_steps=every_n_train_steps if by_step else None,
@@ -80,7 +80,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """The state's name in a checkpoint: of what was to be monitored, even if nothing is."""
+        """The state's name in a checkpoint, whether or not the metric is there to be monitored."""
         return self._state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,23 +96,15 @@ class BestCheckpoint(ModelCheckpoint):
             super().load_state_dict(state_dict)
 
 
-def _best(monitor: str | None, mode: Mode | None) -> Mode:
-    """Return which value of a metric is best: as ``mode`` says, or else the metric's name."""
-    usual = _usual_mode(monitor or "mrr")
-    best = mode or usual
-    if best is None:
-        got = f"none, with {monitor!r} as monitor"
-        raise UserError("checkpoint.mode", got, "min or max", "give the one that is better")
-    if monitor and usual not in (None, best):  # as a config.yaml of an earlier version may have it
-        rank_zero_info(f"the {best} of {monitor} is kept, as --checkpoint.mode says")
-    return best
-
-
-def _usual_mode(monitor: str) -> Mode | None:
-    name = monitor.rpartition("/")[2]
+def _best(monitor: str | None) -> Mode:
+    """Return which value of a metric is best, as its name says."""
+    name = (monitor or "mrr").rpartition("/")[2]
     if "loss" in name:
         return "min"
-    return "max" if re.search("(^|_)(hit|mrr|acc)|f1", name) else None
+    if re.search("(^|_)(hit|mrr|acc)|f1", name):
+        return "max"
+    got = f"none, with {monitor!r} as monitor"
+    raise UserError("checkpoint.mode", got, "min or max", "give the one that is better")
 
 
 def _with_names(filename: str) -> str:
@@ -125,10 +117,7 @@ def _with_names(filename: str) -> str:
 class LastCheckpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, from which training goes on: at each epoch's end, and by steps or time.
 
-    Args:
-        dirpath: Where it is kept.
-        every_n_train_steps: Optimizer steps between two writings.
-        train_time_interval: Time between two writings.
+    It is written between two optimizer steps only, after the validation that follows the first.
     """
 
     def __init__(
@@ -159,9 +148,7 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a run that goes on from an epoch's end begin with the next epoch.
 
-        So does Lightning 2.6 if there are ``max_epochs`` alone. With ``max_steps`` it ends the
-        epoch a second time, and so counts one too many towards ``max_epochs``
-        (lightning/pytorch/loops/fit_loop.py, ``restarting``).
+        With ``max_steps``, Lightning 2.6 would end the epoch a second time (fit_loop.py).
         """
         if trainer.fit_loop.restarted_on_epoch_end:
             begin_next_epoch(trainer)
@@ -170,12 +157,12 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write by steps or time, but leave it until after a validation or the epoch's end."""
+        """Write by steps or time, unless a validation or the epoch's end follows."""
         if is_between_steps(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write by steps or time what was left until now, but in the middle of an epoch only."""
+        """Write by steps or time within an epoch."""
         if not trainer.is_last_batch and not accumulates(trainer):
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
@@ -192,11 +179,8 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write each epoch's end, after its validation."""
-        if self._last_global_step_saved != trainer.global_step and not self._skip(trainer):
+        if not self._should_skip_saving_checkpoint(trainer):
             self._save_checkpoint(trainer, self.last_model_path)
-
-    def _skip(self, trainer: Trainer) -> bool:
-        return bool(getattr(trainer, "fast_dev_run", False)) or trainer.sanity_checking
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the end of training, if the last step was not written."""

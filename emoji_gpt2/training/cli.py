@@ -10,17 +10,16 @@ A model of your own, in a script that takes the same flags::
 """
 
 import logging
-import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
@@ -38,20 +37,17 @@ from emoji_gpt2.hub.callback import PushToHub
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import unscale_before_clipping
-from emoji_gpt2.model.pretrained import local_checkpoint, read_checkpoint
+from emoji_gpt2.model.pretrained import read_checkpoint
 from emoji_gpt2.model.state import ARCHITECTURE
 from emoji_gpt2.shipped import with_config_paths
 from emoji_gpt2.training.checkpoints import BestCheckpoint
-from emoji_gpt2.training.early_checks import CheckMonitors, CheckOptimizer
 from emoji_gpt2.training.processes import (
     as_mistake,
     end_other_processes,
     first_of_node,
     first_of_run,
     print_error,
-    reuse_freed_memory,
 )
-from emoji_gpt2.training.restart import KeepMetrics
 from emoji_gpt2.training.run_folder import (
     FirstBatch,
     claim,
@@ -75,40 +71,33 @@ class StrictParser(LightningArgumentParser):
         """Match no abbreviation: --trainer.max_epoch is a mistake, not max_epochs."""
         return []
 
-    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
-        """Read a config; the ``config.yaml`` of an older run may have options that are gone."""
-
-        def without_removed(block: re.Match[str]) -> str:
-            return re.sub(r"(?m)^ +(tag|request_timeout|exit_wait):.*\n?", "", block[0])
-
-        content = re.sub(r"(?m)^hub:\n(?: .*\n?)+", without_removed, content)
-        return super().parse_string(content, *args, **kwargs)
-
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit with 2."""
-        line = " ".join(message.split())
-        print(f"error: {line} (--help lists all)", file=sys.stderr)
-        raise SystemExit(2)
+        """Raise a ``UserError``."""
+        raise UserError(f"{message} (--help lists all)")
 
 
 class EmojiCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` of EmojiGPT2 on an EmojiDataModule.
 
     Args:
-        default_subcommand: What to do when the first argument names none.
+        words: The subcommand and its flags.
         model_class: EmojiGPT2 or a subclass, whose own arguments become --model.* flags.
+        notebook: Whether a notebook runs, which must not exit when it is interrupted.
 
     Raises:
         UserError: an option is wrong; one line says which.
     """
 
     def __init__(
-        self, default_subcommand: str | None = None, model_class: type[EmojiGPT2] = EmojiGPT2
+        self,
+        words: Sequence[str],
+        model_class: type[EmojiGPT2] = EmojiGPT2,
+        *,
+        notebook: bool = False,
     ) -> None:
-        self._words = with_config_paths(sys.argv[1:])
+        self._words = with_config_paths(list(words))
+        self._notebook = notebook
         self._checkpoint: dict[str, Any] | None = None
-        if default_subcommand and (not self._words or self._words[0] not in super().subcommands()):
-            self._words = [default_subcommand, *self._words]
         self._begun = FirstBatch()
         with ExitStack() as self._held:
             try:
@@ -152,7 +141,7 @@ class EmojiCLI(LightningCLI):
             parser.link_arguments("model.pretrained", "data.tokenizer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the command line, with the default subcommand in front if it names none."""
+        """Parse the words."""
         self.config = parser.parse_args(self._words)
 
     @property
@@ -172,7 +161,7 @@ class EmojiCLI(LightningCLI):
             if self.config.subcommand != "fit" and not options.model.get("pretrained"):
                 raise UserError("ckpt_path", "none", "a checkpoint file, last or best", "give one")
             return
-        options.ckpt_path = local_checkpoint(find_checkpoint(self._folder, options.ckpt_path))
+        options.ckpt_path = find_checkpoint(self._folder, options.ckpt_path)
         self._checkpoint = read_checkpoint(options.ckpt_path)
         if self.config.subcommand == "fit" and "optimizer_states" not in self._checkpoint:
             got = f"{options.ckpt_path!r}, which holds weights alone"
@@ -217,16 +206,18 @@ class EmojiCLI(LightningCLI):
             local_path("data.cache_dir", options.data.cache_dir)
         if self.config.subcommand == "fit" and first_of_node():
             _check_before_training(options)
-            ckpt_path = options.get("ckpt_path") or ""
-            ours = Path(ckpt_path).parent.resolve() == self._folder.resolve()
-            resuming = bool(ckpt_path) and ours
-            claimed = claim(self._folder, self._begun, resuming=resuming, lock=first_of_run())
+            ckpt_path = options.get("ckpt_path")
+            claimed = claim(
+                self._folder,
+                resuming=bool(ckpt_path)
+                and Path(ckpt_path).parent.resolve() == self._folder.resolve(),
+                lock=first_of_run(),
+                how_to_go_on="resume=True" if self._notebook else "{ckpt_path} last",
+            )
             self._held.enter_context(claimed)
 
     def before_fit(self) -> None:
         """Look for mistakes before other processes are started: a node says them once."""
-        if isinstance(self.trainer.accelerator, CPUAccelerator):
-            reuse_freed_memory()
         if first_of_node():
             if not self._options.trainer.fast_dev_run:
                 self._get(self.config_init, "hub").preflight()
@@ -240,7 +231,7 @@ class EmojiCLI(LightningCLI):
         if config["default_root_dir"] is None:
             config["default_root_dir"] = str(folder)
         if config["barebones"]:
-            rank_zero_info("barebones: metrics, checkpoints, samples and model/ are not written")
+            rank_zero_info("barebones: metrics, checkpoints and model/ are not written")
         elif config["logger"] in (None, True):
             config["logger"] = default_loggers(folder) if fitting else False
         callbacks = self._fit_callbacks(config) if fitting else []
@@ -250,14 +241,12 @@ class EmojiCLI(LightningCLI):
 
     def _fit_callbacks(self, config: dict[str, Any]) -> list[Callback]:
         self._begun.write_config = self._config_writer()
-        hub = self._get(self.config_init, "hub")
+        hub, best = (self._get(self.config_init, name) for name in ("hub", "checkpoint"))
         hub.output_dir = self._folder
-        always: list[Callback] = [self._begun, hub]
-        if config["barebones"]:
-            return always
-        if config["enable_checkpointing"] is False:
-            return [CheckMonitors(), CheckOptimizer(), KeepMetrics(), *always]
-        return [*run_callbacks(self._folder, self._get(self.config_init, "checkpoint")), *always]
+        callbacks = run_callbacks(self._folder, best, notebook=self._notebook)
+        if config["barebones"] or config["enable_checkpointing"] is False:
+            callbacks = [one for one in callbacks if not isinstance(one, Checkpoint)]
+        return [*callbacks, self._begun, hub]
 
     def _config_writer(self) -> Callable[[], Any] | None:
         """Return what writes config.yaml, without ``ckpt_path``, so that it starts a new run."""
@@ -318,24 +307,16 @@ def main(default_subcommand: str | None = None, model_class: type[EmojiGPT2] = E
         default_subcommand: What to do when the first argument names none.
         model_class: EmojiGPT2 or a subclass, whose own arguments become --model.* flags.
     """
+    words = sys.argv[1:]
+    if default_subcommand and (not words or words[0] not in LightningCLI.subcommands()):
+        words = [default_subcommand, *words]
     printable_output()
     logging.basicConfig(format="%(message)s")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("emoji_gpt2").setLevel(logging.INFO)
-    # The folder is claimed already, and nothing of another run is in it.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    # validate, test and predict need no checkpoint callbacks.
-    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
-    # A run may go on in another folder, or on another disk.
-    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
-    # --data.val_fraction 0 is meant.
-    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
-    # A monitor that nobody logs is found before: this run ends before it validates.
-    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
-    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    ignore_warnings()
     try:
-        EmojiCLI(default_subcommand, model_class)
+        EmojiCLI(words, model_class)
     except UserError as error:
         print_error(error)
         raise SystemExit(2) from None
@@ -345,3 +326,19 @@ def main(default_subcommand: str | None = None, model_class: type[EmojiGPT2] = E
         raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def ignore_warnings() -> None:
+    """Ignore Lightning's warnings of what is meant, or what a user can do nothing about."""
+    # The folder is claimed already, and nothing of another run is in it.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # validate, test and predict need no checkpoint callbacks.
+    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # A run may go on in another folder, or on another disk.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
+    # --data.val_fraction 0 is meant.
+    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
+    # The first epoch may not be validated.
+    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
+    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

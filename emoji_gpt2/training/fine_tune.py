@@ -6,9 +6,7 @@ fine_tune_gpt2("emoji_df.csv", model_name="gpt2", output_dir="./results")
 
 import signal
 import warnings
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 
 def fine_tune_gpt2(
@@ -44,33 +42,39 @@ def fine_tune_gpt2(
         UserError: an argument or the data cannot be used; one line says why.
         KeyboardInterrupt: it was interrupted before the training began, or twice.
     """
-    from emoji_gpt2.errors import local_path, printable_output
+    from emoji_gpt2.errors import blaming, local_path, printable_output
     from emoji_gpt2.files import MODEL
-    from emoji_gpt2.training.run_folder import FirstBatch, claim
+    from emoji_gpt2.training.cli import EmojiCLI, ignore_warnings
 
     printable_output()
-    folder = local_path("output_dir", output_dir)
-    options: dict[str, Any] = {
-        "output_dir": str(folder),
-        "seed_everything": 0,
-        "trainer": {
-            "max_epochs": max_epochs,
-            "devices": 1,
-            "precision": _precision(),
-            "log_every_n_steps": 10,
-        },
-        "model": {
-            "pretrained": model_name,
-            "config": None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4},
-            "learning_rate": learning_rate,
-        },
-        "data": {"path": data_path, "batch_size": batch_size},
-        "hub": {"repo_id": hub_model_name},
+    given = {
+        "output_dir": output_dir,
+        "ckpt_path": "last" if resume else None,
+        "trainer.max_epochs": max_epochs,
+        "trainer.devices": 1,
+        "trainer.precision": _precision(),
+        "trainer.log_every_n_steps": 10,
+        "model.pretrained": model_name,
+        "model.config": None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4},
+        "model.learning_rate": learning_rate,
+        "data.path": data_path,
+        "data.batch_size": batch_size,
+        "hub.repo_id": hub_model_name,
     }
-    begun = FirstBatch(partial(_write_config, options, folder))
-    with claim(folder, begun, resuming=resume, how_to_go_on="resume=True"):
-        _train(options, folder, begun, resume=resume)
-    return folder / MODEL
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    interrupt = signal.getsignal(signal.SIGINT)
+    with (
+        blaming("hub_model_name", "hub.repo_id"),
+        blaming("resume", "ckpt_path"),
+        warnings.catch_warnings(),
+    ):
+        ignore_warnings()
+        try:
+            EmojiCLI(["fit", *words], notebook=True)
+        except SystemExit as error:  # Lightning's, after a KeyboardInterrupt; it ignores others
+            signal.signal(signal.SIGINT, interrupt)
+            raise KeyboardInterrupt from error
+    return local_path("output_dir", output_dir) / MODEL
 
 
 def _precision() -> str:
@@ -80,58 +84,3 @@ def _precision() -> str:
         return "32-true"
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if fast else "16-mixed"
-
-
-def _write_config(options: dict[str, Any], folder: Path) -> None:
-    from lightning.pytorch.core.saving import save_hparams_to_yaml
-
-    from emoji_gpt2.files import CONFIG, without_secrets
-
-    data = {name: without_secrets(value) for name, value in options["data"].items()}
-    options = options | {"data": data}
-    save_hparams_to_yaml(str(folder / CONFIG), options)
-
-
-def _train(options: dict[str, Any], folder: Path, begun: Any, *, resume: bool) -> None:
-    from lightning.pytorch import Trainer, seed_everything
-
-    from emoji_gpt2.data.datamodule import EmojiDataModule
-    from emoji_gpt2.errors import MissingFileError, blaming
-    from emoji_gpt2.files import LAST
-    from emoji_gpt2.hub.callback import PushToHub
-    from emoji_gpt2.model.module import EmojiGPT2
-    from emoji_gpt2.training.checkpoints import BestCheckpoint
-    from emoji_gpt2.training.processes import reuse_freed_memory
-    from emoji_gpt2.training.run_folder import default_loggers, run_callbacks
-
-    last = folder / LAST
-    if resume and not last.is_file():
-        wanted = f"a {LAST} in {str(folder)!r}"
-        raise MissingFileError("resume", "True", wanted, "call it without resume")
-    hub = PushToHub(**options["hub"])
-    hub.output_dir = folder
-    with blaming("hub_model_name", "hub.repo_id"):
-        hub.preflight()
-    seed_everything(options["seed_everything"], workers=True, verbose=False)
-    reuse_freed_memory()
-    data = EmojiDataModule(**options["data"], tokenizer=options["model"]["pretrained"])
-    if resume:
-        rate = options["model"]["learning_rate"]
-        model = EmojiGPT2.load_from_checkpoint(last, map_location="cpu", learning_rate=rate)
-    else:
-        model = EmojiGPT2(**options["model"])
-    trainer = Trainer(
-        **options["trainer"],
-        default_root_dir=folder,
-        logger=default_loggers(folder),
-        callbacks=[*run_callbacks(folder, BestCheckpoint(), notebook=True), begun, hub],
-        use_distributed_sampler=False,
-    )
-    interrupt = signal.getsignal(signal.SIGINT)
-    with warnings.catch_warnings():  # the folder is claimed: nothing of another run is in it
-        warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not")
-        try:
-            trainer.fit(model, data, ckpt_path=last if resume else None)
-        except SystemExit as error:  # Lightning's, after a KeyboardInterrupt; it ignores others
-            signal.signal(signal.SIGINT, interrupt)
-            raise KeyboardInterrupt from error

@@ -3,13 +3,8 @@
     Trainer(logger=RunCSVLogger("out"), callbacks=[SaveRandomState(), KeepMetrics()])
 
 Lightning 2.6 saves no random state: with dropout, a resumed run has the same batches and other
-weights. The states are applied at the first training batch, since validation and sanity checks come
-before it. Values are tensors, numbers, lists and strings only: the checkpoint loads with
-``weights_only=True``.
-
-Of ``metrics.csv``, rows of steps that the checkpoint does not have are dropped: these steps are
-done again. A run that is stopped between a checkpoint and the row of its step, which Lightning
-writes after it, lacks that row.
+weights. Of ``metrics.csv``, rows of steps that the checkpoint does not have are dropped: these
+steps are done again.
 """
 
 import csv
@@ -54,10 +49,8 @@ class SaveRandomState(Callback):
         if trainer.state.fn == "fit":
             self._stored = checkpoint.get(KEY, [])
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Apply this rank's state, once."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Apply this rank's state, once, after the sanity check."""
         if self._stored and len(self._stored) != trainer.world_size:
             rank_zero_warn(
                 f"The checkpoint was written by {len(self._stored)} processes and goes on with "
@@ -69,19 +62,19 @@ class SaveRandomState(Callback):
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Return this process's random states: of Python, NumPy, torch, and the device it trains on."""
+    """Return this process's random states: of Python, NumPy, torch, and the device it trains on.
+
+    They load with ``weights_only=True``.
+    """
     numpy: Any = np.random.get_state()  # noqa: NPY002 - the global one
     name, keys, *rest = numpy
-    version, words, gauss = random.getstate()
     state = {
-        "python": [version, list(words), gauss],
+        "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
     }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
+    if device.type in ("cuda", "mps"):
+        state[device.type] = getattr(torch, device.type).get_rng_state(device)
     return state
 
 
@@ -92,13 +85,8 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    of_device = state.get(device.type)
-    if isinstance(of_device, list):  # of all visible GPUs, as checkpoints held them before
-        of_device = of_device[device.index] if device.index < len(of_device) else None
-    if of_device is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(of_device.cpu(), device)
-    elif of_device is not None and device.type == "mps":
-        torch.mps.set_rng_state(of_device.cpu())
+    if device.type in state:
+        getattr(torch, device.type).set_rng_state(state[device.type].cpu(), device)
 
 
 class RunCSVLogger(CSVLogger):
@@ -118,46 +106,30 @@ class RunCSVLogger(CSVLogger):
     def experiment(self) -> Any:
         """The writer of the file."""
         if self._experiment is None:
-            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = AppendingWriter(self.log_dir)
         return self._experiment
 
 
 class AppendingWriter(ExperimentWriter):
-    """Writes below what is there.
-
-    Args:
-        log_dir: The folder of the file.
-    """
+    """Writes below what ``keep_before`` leaves."""
 
     def _check_log_dir_exists(self) -> None:
-        """Keep what is there, and its columns."""
-        if Path(self.metrics_file_path).is_file():
-            self.metrics_keys = self._read()[0]
+        """Delete nothing yet."""
 
     def keep_before(self, step: int) -> None:
-        """Drop the rows of this optimizer step, from 0, and of later ones."""
-        if Path(self.metrics_file_path).is_file():
-            columns, rows = self._read()
-            self._replace(columns, [row for row in rows if int(row["step"]) < step])
-
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Return the columns and the whole rows; a killed run may have left half a one."""
-        text = Path(self.metrics_file_path).read_text(encoding="utf-8")
-        reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
-        return list(reader.fieldnames or []), list(reader)
-
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._replace(fieldnames, self._read()[1])
-
-    def _replace(self, columns: list[str], rows: list[dict[str, str]]) -> None:
-        """Write the file anew; until it is whole, what was there before stays."""
+        """Drop the rows of this optimizer step, from 0, of later ones, and half a row."""
         path = Path(self.metrics_file_path)
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        rows = [row for row in reader if int(row["step"]) < step]
+        if not rows:
+            path.unlink(missing_ok=True)
+            return
+        self.metrics_keys = list(reader.fieldnames or [])
         aside = path.with_suffix(".aside")
         with aside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            if columns:
-                writer.writeheader()
+            writer = csv.DictWriter(file, self.metrics_keys)
+            writer.writeheader()
             writer.writerows(rows)
         aside.replace(path)
 
@@ -171,9 +143,7 @@ class KeepMetrics(Callback):
             if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
                 logger.experiment.keep_before(trainer.global_step)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Number rows by optimizer steps, unless several optimizers may count."""
         if pl_module.automatic_optimization:
             log_by_optimizer_steps(trainer)

@@ -48,12 +48,13 @@ class ShowSamples(Callback):
         assert isinstance(loader.dataset, RowDataset)
         assert isinstance(pl_module, EmojiGPT2)
         batch = loader.dataset.sample(self.texts)
-        on_device = batch.to(pl_module.device)
-        predicted, _ = pl_module.predict_step(on_device, 0, top_k=self.top_k)
+        predicted_BK, _ = pl_module.predict_step(batch.to(pl_module.device), 0, top_k=self.top_k)
         title = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
-        rows = [_line(title, "predicted".ljust(3 * self.top_k - 1), "wanted")]
-        rows += _rows(pl_module, batch, predicted)
-        _show(trainer, "\n".join(rows))
+        lines = [_line(title, "predicted".ljust(3 * self.top_k - 1), "wanted")]
+        lines += _rows(pl_module, batch, predicted_BK)
+        if trainer.is_global_zero:
+            bar = trainer.progress_bar_callback
+            (bar.print if bar else rank_zero_info)("\n".join(lines))
 
 
 def _rows(pl_module: EmojiGPT2, batch: Batch, predicted_BK: Tensor) -> list[str]:
@@ -71,15 +72,6 @@ def _rows(pl_module: EmojiGPT2, batch: Batch, predicted_BK: Tensor) -> list[str]
 
 def _line(text: str, predicted: str, wanted: str) -> str:
     return f"{text:<{TEXT_WIDTH}} {predicted}  {wanted}"
-
-
-def _show(trainer: Trainer, text: str) -> None:
-    if not trainer.is_global_zero:
-        return
-    if trainer.progress_bar_callback is not None:
-        trainer.progress_bar_callback.print(text)
-    else:
-        rank_zero_info(text)
 
 
 class WritePredictions(BasePredictionWriter):
@@ -104,31 +96,28 @@ class WritePredictions(BasePredictionWriter):
         dataset = getattr(trainer.predict_dataloaders, "dataset", None)
         if not isinstance(dataset, PromptDataset):
             return
-        mine: dict[int, tuple[list[int], list[float]]] = {}
+        assert isinstance(pl_module, EmojiGPT2)
+        decode = pl_module.tokenizer.decode
+        mine: dict[int, list[str]] = {}
         for (tokens_BK, shares_BK), rows in zip(predictions, batch_indices[0], strict=True):
-            answers = zip(tokens_BK.tolist(), shares_BK.float().tolist(), strict=True)
-            mine |= dict(zip(rows, answers, strict=True))
+            for row, tokens, shares in zip(
+                rows, tokens_BK.tolist(), shares_BK.tolist(), strict=True
+            ):
+                best = zip(tokens, shares, strict=True)
+                mine[row] = [cell for t, p in best for cell in (str(decode(t)), f"{p:.4f}")]
         ranks = [mine]
         if trainer.world_size > 1:
             ranks = [{} for _ in range(trainer.world_size)]
             dist.all_gather_object(ranks, mine)
         if trainer.is_global_zero:
-            assert isinstance(pl_module, EmojiGPT2)
-            found = {row: answer for part in ranks for row, answer in part.items()}
-            rows = sorted(found)
-            self._write([dataset.texts[i] for i in rows], [found[i] for i in rows], pl_module)
+            found = {row: cells for part in ranks for row, cells in part.items()}
+            self._write([[dataset.texts[row], *found[row]] for row in sorted(found)])
 
-    def _write(
-        self, texts: list[str], found: list[tuple[list[int], list[float]]], pl_module: EmojiGPT2
-    ) -> None:
+    def _write(self, rows: list[list[str]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        numbers = range(1, len(rows[0]) // 2 + 1) if rows else ()
         with self.path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            top_k = len(found[0][0]) if found else 0
-            numbers = range(1, top_k + 1)
             writer.writerow(["text", *(f"{c}_{n}" for n in numbers for c in ("emoji", "prob"))])
-            for text, (tokens, probabilities) in zip(texts, found, strict=True):
-                pairs = zip(tokens, probabilities, strict=True)
-                cells = [(pl_module.tokenizer.decode(t), f"{p:.4f}") for t, p in pairs]
-                writer.writerow([text, *(cell for pair in cells for cell in pair)])
-        rank_zero_info(f"{len(found):,} predictions are in {self.path}")
+            writer.writerows(rows)
+        rank_zero_info(f"{len(rows):,} predictions are in {self.path}")

@@ -25,12 +25,10 @@ NOTHING, REQUEUE, EXIT = range(3)
 class StopOnSignal(Checkpoint):
     """On SIGINT or SIGTERM, finish the step, write last.ckpt, and exit with 128 + signal.
 
-    An optimizer step that is followed by a validation ends with it, and with the step after it
-    where the epoch goes on.
-    A second signal kills at once. On SLURM, SIGTERM is left to Lightning, and SIGUSR1, by which it
-    checkpoints and requeues the job, is handed to it after a whole step: in the middle of one, its
-    checkpoint would not be exact. Outside the main thread, where Python allows no handlers, nothing
-    is done. A ``Checkpoint``, so that the best of an epoch is kept before.
+    A validation that follows the step is finished too. A second signal kills at once. On SLURM,
+    SIGTERM is left to Lightning, and SIGUSR1, by which it checkpoints and requeues the job, is
+    handed to it after a whole step. Outside the main thread, where Python allows no handlers,
+    nothing is done. A ``Checkpoint``, so that the best of an epoch is kept before.
 
     Args:
         dirpath: Where last.ckpt is written.
@@ -65,9 +63,7 @@ class StopOnSignal(Checkpoint):
         if number in EXITS:
             signal.signal(number, self._before[number] if self.notebook else signal.SIG_DFL)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop after a whole optimizer step, but not before its validation."""
         if not accumulates(trainer):
             self._obey(trainer, now=is_between_steps(trainer))
@@ -93,11 +89,7 @@ class StopOnSignal(Checkpoint):
             self._exit(trainer, self._received or int(signal.SIGTERM))
 
     def _largest(self, wish: int) -> int:
-        """Return the largest wish of all ranks.
-
-        The hosts agree among themselves, by a group of their own: a tensor on the GPUs would be
-        there only when all work that waits for them is done, which the host runs ahead of.
-        """
+        """Return the largest wish of all ranks; GPUs, which hosts run ahead of, take no part."""
         if self._hosts is None:
             return wish
         wishes = torch.tensor(wish)

@@ -14,14 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from huggingface_hub import ModelCard
-from torch.optim.lr_scheduler import LambdaLR
 
 from emoji_gpt2.card import collect
-from emoji_gpt2.card.card import card, metadata
-from emoji_gpt2.card.facts import METRICS, Answer, RunFacts
+from emoji_gpt2.card.card import METRICS, Answer, RunFacts, card
 from emoji_gpt2.card.held_out import validation_texts
 from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.table import EmojiTable
@@ -224,14 +221,6 @@ def test_data_conditions_and_picture_are_the_run_s(
     assert str(trained_run.parent) not in text, "no folder of the machine"
 
 
-def test_every_emoji_survives_the_metadata() -> None:
-    emoji = [*list(EmojiTable.builtin())[::2000], "👩🏽‍❤️‍💋‍👨🏿🏴󠁧󠁢󠁳󠁣󠁴󠁿❤️‍🔥"]
-    facts = replace(FACTS, prompts=tuple(Answer(f"{e} x", ((e, 1.0),), e) for e in emoji))
-    found = check_metadata(card(facts))
-    assert [widget["output"]["text"] for widget in found["widget"]] == emoji
-    assert "\\U" not in metadata(facts).to_yaml()
-
-
 def test_a_base_model_and_a_dataset_on_the_hub_are_named() -> None:
     facts = replace(
         FACTS,
@@ -306,15 +295,6 @@ def test_texts_cannot_break_the_card() -> None:
     (row,) = (line for line in text.splitlines() if line.startswith("| a"))
     assert row.startswith(r"| a\|b \<img src=x\> \`c\` \*d\* \[e\](f) long")
     assert row.endswith("… | 🍕 | 🍕 |")
-
-
-def test_a_schedule_is_named_by_its_class_where_its_warm_up_is_not_known() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
-    schedule = SimpleNamespace(scheduler=LambdaLR(optimizer, lambda _: 1.0))
-    trainer: Any = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[schedule])
-    assert collect.optimization(trainer)["learning rate schedule"] == "LambdaLR"
-    trainer.optimizers *= 2  # as a model of one's own may have them
-    assert collect.optimization(trainer)["optimizer"] == type(trainer.optimizers[0]).__name__
 
 
 @pytest.mark.parametrize(
@@ -397,12 +377,3 @@ def test_a_resumed_run_reports_the_best_of_the_earlier_session(
     (row, *_) = table_below(text, "", "hit@1", "hit@5", "MRR", "nats per token")
     assert row == ["**this model**", *(f"{measured[name]:.3f}" for name in METRICS)]
     assert dict(table_below(text, "hyper-parameter", "value"))["epochs"] == "3"
-
-
-def test_weights_are_worth_more_than_a_card_that_fails(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    without_data: Any = SimpleNamespace(lightning_module=None, strategy=None)
-    nothing: Any = None
-    assert ExportBest(tmp_path)._card(without_data, nothing, 1) == (None, {})
-    assert "card could not be written" in caplog.text

@@ -69,12 +69,3 @@ def test_each_curve_is_drawn_and_labelled(logged: Path, drawn: list[Any]) -> Non
         assert legend == [*curves, "exported weights"]
         assert axes.get_xlabel() == "optimizer steps"
     assert drawn[0].axes[0].get_ylabel() == "nats per token"
-
-
-def test_a_run_without_validation_has_an_empty_panel(tmp_path: Path, drawn: list[Any]) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,step,train/loss\n0,9,8.5\n0,19,inf\n", encoding="utf-8")
-    curves_png(read_metrics(path), exported=20)
-    left, right = ([str(line.get_label()) for line in a.get_lines()] for a in drawn[0].axes)
-    assert (left, right) == (["training", "exported weights"], ["exported weights"])
-    assert drawn[0].axes[0].get_lines()[0].get_xydata().tolist() == [[10, 8.5]]

@@ -8,7 +8,6 @@ there, and that its weights are those of a run without a Hub.
 
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel, pipeline
+from transformers import GPT2LMHeadModel, pipeline
 
 from emoji_gpt2 import EmojiDataModule, EmojiGenerator, EmojiGPT2, PushToHub
 from emoji_gpt2.errors import UserError
@@ -147,27 +146,16 @@ def test_what_was_pushed_works_with_transformers_and_with_us(
     hub: HubServer, trained_run: Path, tmp_path: Path
 ) -> None:
     hub.add_repo(REPO, trained_run / "model")
-    ids = torch.tensor([[5, 6, 7]])
-    local, pushed = (
-        AutoModelForCausalLM.from_pretrained(name)(ids).logits
-        for name in (trained_run / "model", REPO)
-    )
-    assert torch.equal(local, pushed)
     answers = [
         pipeline("text-generation", str(name))("pizza") for name in (trained_run / "model", REPO)
     ]
     assert answers[0] == answers[1]
-    generator = EmojiGenerator.from_pretrained(REPO)
     wanted = EmojiGenerator.from_pretrained(trained_run / "model").rank(["pizza"])
-    assert generator.rank(["pizza"]) == wanted
-    hub.add_repo("tester/run", {"last.ckpt": (trained_run / "last.ckpt").read_bytes()})
-    generator = EmojiGenerator.from_pretrained("hf://tester/run/last.ckpt")
-    last = EmojiGenerator.from_pretrained(trained_run / "last.ckpt")
-    assert generator.rank(["pizza"]) == last.rank(["pizza"])
-    model = EmojiGPT2(pretrained=REPO)
-    config = GPT2LMHeadModel.from_pretrained(trained_run / "model").config
-    assert model.model.config.vocab_size == config.vocab_size, "emoji tokens added twice"
-    assert torch.equal(model.model.eval()(ids).logits, local)
+    assert EmojiGenerator.from_pretrained(REPO).rank(["pizza"]) == wanted
+    model = EmojiGPT2(pretrained=REPO).model
+    local = GPT2LMHeadModel.from_pretrained(trained_run / "model")
+    assert model.config.vocab_size == local.config.vocab_size, "emoji tokens added twice"
+    assert torch.equal(model.lm_head.weight, local.lm_head.weight)
 
 
 def test_a_run_goes_on_and_what_is_unchanged_makes_no_commit(
@@ -234,7 +222,7 @@ def test_a_persons_readme_stays_through_a_run_which_says_so_once(
     assert run.stderr.count(f"README.md of {REPO} stays") == 1
 
 
-def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
+def test_a_failed_push_of_a_plain_trainer_is_said(
     hub: HubServer, token: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.faults.append(Fault("POST", "/commit/", status=403, times=None))
@@ -250,13 +238,9 @@ def test_what_could_not_be_pushed_and_is_nowhere_else_is_kept(
     push.preflight()
     push.on_fit_start(trainer, model)
     push.teardown(trainer, model, "fit")
-    found = re.search(
-        r"Push by hand: python -m emoji_gpt2\.hub (push \S+ --repo_id \S+)", caplog.text
-    )
-    assert found, caplog.text
-    hub.faults.clear()
-    hub_main(found.group(1).split())
-    assert {*repo_of(hub).files} >= FOLDER
+    assert "1 failed:\n  Best weights after step 3: " in caplog.text
+    assert "Push by hand" not in caplog.text, "there is no folder"
+    assert_nothing_aside(tmp_path)
 
 
 def test_another_module_is_refused(hub: HubServer, token: None, tmp_path: Path) -> None:
@@ -285,11 +269,6 @@ def test_a_mistake_ends_the_run_before_it_writes(
     assert said in pushing(cli, "every_save", *words).error()
     assert not [*cli.folder.rglob("*.*")], "the corrected command could not use the folder"
     assert not hub.repos
-
-
-def test_without_repo_id_nothing_is_asked(cli: Cli, hub: HubServer) -> None:
-    assert cli("--trainer.fast_dev_run=true").status == 0
-    assert not hub.requests
 
 
 # Faults
@@ -331,20 +310,15 @@ def disk_full(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emoji_gpt2.hub.snapshots.shutil.copyfile", copyfile)
 
 
-hanging = commit_fault(kind="hang", seconds=99, after=1)
-
-
 def hanging_for_ever(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    hanging(hub, monkeypatch)
+    hub.faults.append(Fault("POST", "/commit/", times=None, kind="hang", seconds=99, after=1))
     monkeypatch.setattr("emoji_gpt2.hub.client.REQUEST_TIMEOUT_S", 99.0)
     monkeypatch.setattr("emoji_gpt2.hub.callback.END_WAIT_S", 1.0)
 
 
 LASTING: dict[str, tuple[Any, str, int]] = {  # what it is, what the report says, pushes that went
     "401 in the middle": (commit_fault(status=401), "401", 0),
-    "403 in the middle": (commit_fault(status=403), "403", 0),
     "a server killed for good": (commit_fault(kind="stop", after=1), "", 1),
-    "a server that hangs": (hanging, "timed out", 1),
     "a server that hangs for ever": (hanging_for_ever, "given up after 1 s", 1),
     "a repository deleted while training": (deleted, "404", 1),
     "no room for the snapshot": (disk_full, "No space left on device", 0),
@@ -375,28 +349,6 @@ def test_training_ends_the_same_whatever_the_hub_does(
     assert f"python -m emoji_gpt2.hub push {run.folder} --repo_id {REPO}\n" in report
     if pushed and hub.repos:
         assert repo_of(hub).messages == [INITIAL, STEP_4]
-
-
-@pytest.mark.slow
-def test_faults_that_pass_cost_no_push(
-    cli: Cli, hub: HubServer, token: None, trained_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emoji_gpt2.hub.client.REQUEST_TIMEOUT_S", 0.5)
-    limit = {"RateLimit": '"api";r=0;t=0'}
-    faults = [
-        Fault("POST", "/commit/", status=429, headers=limit),
-        Fault("POST", "/commit/", kind="cut"),
-        Fault("POST", "validate-yaml", kind="hang", seconds=2),
-        Fault("POST", "/commit/", kind="lost"),
-        Fault("GET", "whoami", status=503),
-    ]
-    hub.faults += faults
-    run = pushing(cli, "every_save")
-    assert run.status == 0, run.stderr
-    assert [fault.times for fault in faults] == [0] * 5, "not all have struck"
-    assert repo_of(hub).messages[-1] == BEST
-    assert contents(run.folder / "model").items() <= repo_of(hub).files.items()
-    assert_same_weights(run.folder, trained_run)
 
 
 @pytest.mark.slow
@@ -534,9 +486,7 @@ def test_push_by_hand(
     ("words", "said"),
     [
         ([], "command"),
-        (["push"], "DIR"),
         (["push", "DIR"], "--repo_id"),
-        (["push", "DIR", "--repo", REPO], "--repo_id"),
         (["push", "/nowhere", "--repo_id", REPO], "'/nowhere'"),
         (["push", "DIR", "--repo_id", "other/emoji"], "--repo_id: got 'other/emoji'"),
         (["push", "DIR", "--repo_id", REPO], "to which the push failed (Server error '500"),
@@ -559,12 +509,3 @@ def test_a_mistake_by_hand_is_one_line(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not out
-
-
-@pytest.mark.slow
-def test_the_command_by_hand_is_a_module(hub: HubServer, trained_run: Path, tmp_path: Path) -> None:
-    words = ["push", str(trained_run / "model"), "--repo_id", REPO]
-    process = start("emoji_gpt2.hub", words, hub.env(tmp_path, "hf_good"))
-    out, err = process.communicate()
-    assert (process.returncode, out) == (0, f"{hub.url}/{REPO}\n"), err
-    assert contents(trained_run / "model").items() <= repo_of(hub).files.items()

@@ -1,4 +1,4 @@
-"""What is copied aside stays as it is, and all that was saved is noticed."""
+"""What is copied aside stays as it is."""
 
 import errno
 import os
@@ -11,13 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from emoji_gpt2.hub.callback import PushToHub
-from emoji_gpt2.hub.snapshots import (
-    add_checkpoints,
-    checkpoints_to_push,
-    save_best,
-    saves,
-)
+from emoji_gpt2.hub.snapshots import add_checkpoints, checkpoints_to_push, save_best
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
 from tests.cli_runs import contents
@@ -87,25 +81,3 @@ def test_checkpoints_of_each_strategy(tmp_path: Path) -> None:
     paths["last.ckpt"].unlink()
     newest = checkpoints_to_push(trainer, "checkpoint")
     assert newest == {"last.ckpt": paths["best.ckpt"]}, "from weights alone no run goes on"
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value"),
-    [("best_model_path", "a.ckpt"), ("last_model_path", "b.ckpt"), ("best_k_models", {"c": 1})],
-)
-def test_a_save_of_weights_alone_is_noticed(attribute: str, value: Any) -> None:
-    callback = ModelCheckpoint(save_weights_only=True)
-    trainer = trainer_with(callback)
-    before = saves(trainer)
-    assert saves(trainer) == before
-    setattr(callback, attribute, value)
-    assert saves(trainer) != before
-
-
-def test_the_folder_of_a_run(tmp_path: Path) -> None:
-    trainer, push = trainer_with(), PushToHub()
-    assert (push._home(trainer), push._exported()) == (Path("root"), None)
-    push.output_dir = tmp_path
-    assert (push._home(trainer), push._exported()) == (tmp_path, None)
-    (tmp_path / "model").mkdir()
-    assert push._exported() == tmp_path / "model"

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import get_session
 
-from emoji_gpt2.errors import MissingFileError, UserError
+from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import checkpoint_from_hub
 from emoji_gpt2.hub import client as hub_client
 from emoji_gpt2.hub import uploader as uploads
@@ -19,7 +19,6 @@ from emoji_gpt2.hub.client import (
     check_access,
     commit_files,
     files_of,
-    reason,
     wait_before_retry,
     with_retries,
 )
@@ -43,11 +42,11 @@ def token(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def new(tmp_path: Path) -> Callable[..., Snapshot]:
-    def make(title: str, **more: object) -> Snapshot:
+    def make(title: str) -> Snapshot:
         folder = tmp_path / "aside" / title
         folder.mkdir(parents=True)
         (folder / "file.txt").write_text(title, encoding="utf-8")
-        return Snapshot(folder, title, **more)  # type: ignore[arg-type]
+        return Snapshot(folder, title)
 
     return make
 
@@ -75,6 +74,13 @@ def gate() -> Iterator[Gate]:
     gate.go_on.set()
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 # What waits
 
 
@@ -98,17 +104,16 @@ def test_the_latest_wins_and_the_rest_is_skipped_aloud(
 
 def test_min_interval_holds_until_the_end(gate: Gate, new: Callable[..., Snapshot]) -> None:
     gate.go_on.set()
-    uploader = Uploader(gate, min_interval=0.3)
-    uploader.submit(new("one"))
-    time.sleep(0.1)
-    uploader.submit(new("two"))
-    time.sleep(0.5)
-    uploader.submit(new("three"))
+    uploader = Uploader(gate, min_interval=1.0)
+    for number, title in enumerate(("one", "two", "three"), start=1):
+        uploader.submit(new(title))
+        if number < 3:
+            wait_until(lambda number=number: len(gate.sent) == number)
     start = time.monotonic()
     uploader.close(9)
     assert gate.sent == ["one", "two", "three"]
-    assert gate.times[1] - gate.times[0] >= 0.3
-    assert time.monotonic() - start < 0.2, "the end does not wait for the interval"
+    assert gate.times[1] - gate.times[0] >= 1
+    assert time.monotonic() - start < 0.9, "the end does not wait for the interval"
 
 
 def test_close_waits_no_longer_than_it_may(
@@ -118,21 +123,21 @@ def test_close_waits_no_longer_than_it_may(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(uploads, "PROGRESS_S", 0.1)
+    monkeypatch.setattr(uploads, "QUIET_S", 0.1)
     uploader = Uploader(gate)
     uploader.submit(new("one"))
     start = time.monotonic()
     uploader.close(at_most=0.35)
     assert 0.3 < time.monotonic() - start < 2
     assert uploader.failures == ["one: given up after 0 s"]
-    assert caplog.text.count("Waiting for the push to the Hub:") >= 3
+    assert "Waiting for the push to the Hub: one" in caplog.text
 
 
 def test_a_newer_snapshot_takes_over_from_one_that_fails(
     new: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_client, "FIRST_WAIT_S", 0.3)
-    sent = []
+    monkeypatch.setattr(hub_client, "FIRST_WAIT_S", 1.0)
+    sent: list[str] = []
 
     def send(snapshot: Snapshot) -> None:
         sent.append(snapshot.title)
@@ -141,7 +146,7 @@ def test_a_newer_snapshot_takes_over_from_one_that_fails(
 
     uploader = Uploader(send)
     uploader.submit(new("old"))
-    time.sleep(0.1)
+    wait_until(lambda: sent)
     uploader.submit(new("new"))
     uploader.close(9)
     assert sent == ["old", "new"]
@@ -156,14 +161,15 @@ def test_failures_are_kept_and_the_next_snapshot_is_tried(
             raise FileNotFoundError("gone")
 
     uploader = Uploader(send)
-    for title in ("bad", "good"):
-        uploader.submit(new(title))
-        time.sleep(0.1)
-    uploader.submit(new("last", keep=True))
+    uploader.submit(new("bad"))
+    wait_until(lambda: uploader.failures)
+    uploader.submit(new("good"))
+    wait_until(lambda: uploader.pushed)
+    uploader.submit(new("last"))
     uploader.close(9)
     assert uploader.failures == ["bad: gone", "last: gone"]
     assert uploader.pushed == 1
-    assert [path.name for path in (tmp_path / "aside").iterdir()] == ["last"]
+    assert not list((tmp_path / "aside").iterdir())
 
 
 # A Hub with faults
@@ -237,16 +243,6 @@ def test_waits_grow(error: Exception, wait: float | None) -> None:
     assert wait_before_retry(error, 3) == (wait and pytest.approx(wait))
 
 
-def test_unchanged_files_make_no_commit(
-    hub: HubServer, token: None, new: Callable[..., Snapshot]
-) -> None:
-    repo = hub.add_repo(REPO, {})
-    one, two = new("one"), new("two")
-    for snapshot in (one, one, two, two):
-        _send(snapshot)
-    assert repo.messages == ["initial commit", "one", "two"]
-
-
 @LFS_PUT
 def test_large_files_go_by_lfs_in_one_commit(
     hub: HubServer, token: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -284,12 +280,9 @@ def test_a_request_has_a_timeout_and_the_users_own_is_kept(
         (None, REPO, "Token is required"),
         ("hf_wrong", REPO, "Invalid user token"),
         ("hf_read", REPO, "may only read"),
-        ("hf_read", "tester/there", "may only read"),
         ("hf_good", "other/there", "403"),
-        ("hf_good", "other/new", "403"),
         ("hf_elsewhere", "tester/there", "403"),  # it says nothing of its rights when asked
         ("hf_good", "a/b/c", "'a/b/c'"),
-        ("hf_good", "tester/with space", "with space"),
     ],
 )
 def test_who_may_not_write_is_told_so_in_one_line(
@@ -339,11 +332,6 @@ def test_a_hub_that_does_not_answer_at_once(
     assert time.monotonic() - start < 5
 
 
-def test_the_token_is_taken_out_of_errors(hub: HubServer, token: None) -> None:
-    text = reason(ValueError("Bearer hf_good\nand hf_abcdefghijklmnopqrstuvwxyz"))
-    assert text == "Bearer *** and ***"
-
-
 # A checkpoint from the Hub
 
 
@@ -354,20 +342,3 @@ def test_a_checkpoint_is_downloaded(hub: HubServer) -> None:
     hub.faults += [Fault("HEAD", "/resolve/", status=503), Fault("GET", "/resolve/", kind="cut")]
     assert Path(checkpoint_from_hub("hf://tester/run/sub/last.ckpt")).read_bytes() == b"main"
     assert Path(checkpoint_from_hub("hf://tester/run@dev/sub/last.ckpt")).read_bytes() == b"dev"
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "hf://tester/run/no.ckpt",
-        "hf://tester/no/last.ckpt",
-        "hf://tester/run@no/a",
-        "hf://last.ckpt",
-    ],
-)
-def test_a_checkpoint_that_is_not_there(hub: HubServer, address: str) -> None:
-    hub.add_repo("tester/run", {"a": b""})
-    with pytest.raises(MissingFileError) as caught:
-        checkpoint_from_hub(address)
-    assert f"ckpt_path: got {address!r}" in str(caught.value)
-    assert "\n" not in str(caught.value)

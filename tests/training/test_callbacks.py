@@ -30,51 +30,18 @@ def handlers_after_start(*, notebook: bool = False) -> tuple[Any, Any]:
     return tuple(now != then for now, then in zip(during, before, strict=True))
 
 
-def test_both_signals_are_taken_over_and_given_back() -> None:
-    assert handlers_after_start() == (True, True)
-
-
-def test_a_notebook_keeps_sigterm() -> None:
-    assert handlers_after_start(notebook=True) == (True, False)
-
-
-def test_slurm_keeps_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
-    assert handlers_after_start() == (True, False)
-
-
-def test_slurm_s_requeue_signal_is_handed_to_lightning_after_a_whole_step(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("notebook", "slurm", "taken"),
+    [(False, False, (True, True)), (True, False, (True, False)), (False, True, (True, False))],
+)
+def test_signals_are_taken_over_and_given_back(
+    monkeypatch: pytest.MonkeyPatch, notebook: bool, slurm: bool, taken: tuple[bool, bool]
 ) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
-    handled: list[int] = []
-    callback = StopOnSignal("nowhere")
-    within_step, validated = [True], [False]
-    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda _: validated[0])
-    loop = SimpleNamespace(
-        epoch_loop=epoch_loop, _data_fetcher=..., _should_accumulate=lambda: within_step[0]
-    )
-    trainer: Any = SimpleNamespace(  # of one process: nothing is asked of a strategy or a device
-        world_size=1, is_last_batch=False, should_stop=False, fit_loop=loop, max_steps=-1
-    )
-    module: Any = None
-    before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
-    try:
-        callback.on_train_start(trainer, module)
-        signal.raise_signal(signal.SIGUSR1)
-        callback.on_train_batch_end(trainer, module, None, None, 0)
-        within_step[0], validated[0] = False, True
-        callback.on_train_batch_end(trainer, module, None, None, 1)
-        assert handled == []
-        validated[0] = False
-        for number in (2, 3):
-            callback.on_train_batch_end(trainer, module, None, None, number)
-        assert handled == [signal.SIGUSR1]
-        callback.teardown(trainer, module, "fit")
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    """A notebook and SLURM keep SIGTERM."""
+    if slurm:
+        monkeypatch.setenv("SLURM_NTASKS", "1")
+        monkeypatch.setenv("SLURM_JOB_NAME", "emoji")
+    assert handlers_after_start(notebook=notebook) == taken
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
@@ -136,13 +103,6 @@ def test_a_metric_whose_name_does_not_say_what_is_best_needs_a_mode() -> None:
     assert BestCheckpoint(monitor="val/perplexity", mode="min").mode == "min"
 
 
-def test_the_state_of_checkpoints_is_found_under_the_name_it_always_had() -> None:
-    assert BestCheckpoint().state_key == (
-        "BestCheckpoint{'monitor': 'val/mrr', 'mode': 'max', 'every_n_train_steps': 0, "
-        "'every_n_epochs': 1, 'train_time_interval': None}"
-    )
-
-
 @pytest.mark.parametrize(
     ("filename", "name"),
     [
@@ -156,32 +116,6 @@ def test_names_of_checkpoints_are_of_files(filename: str | None, name: str, tmp_
     metrics = {"epoch": torch.tensor(2), "step": torch.tensor(10), "val/mrr": torch.tensor(0.1181)}
     callback = BestCheckpoint(str(tmp_path), filename)
     assert callback.format_checkpoint_name(metrics) == str(tmp_path / name)
-
-
-def state_on(device: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[Any]]:
-    """The random state of a GPU that is not there, and what was set there since."""
-    applied: list[Any] = []
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: torch.tensor([gpu.index]))
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: applied.append(given))
-    return random_state(torch.device(device)), applied
-
-
-def test_a_rank_keeps_the_random_state_of_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    state, applied = state_on("cuda:3", monkeypatch)
-    set_random_state(state, torch.device("cuda:0"))
-    assert applied == [(torch.tensor([3]), torch.device("cuda:0"))]
-    set_random_state(state, torch.device("cpu"))
-    assert len(applied) == 1
-
-
-def test_checkpoints_with_the_states_of_all_gpus_still_load(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    state, applied = state_on("cpu", monkeypatch)
-    state["cuda"] = [torch.tensor([7]), torch.tensor([8])]
-    for index in (1, 2):  # there is no third: its state stays
-        set_random_state(state, torch.device("cuda", index))
-    assert applied == [(torch.tensor([8]), torch.device("cuda:1"))]
 
 
 def test_only_a_fit_goes_on_with_random_states() -> None:
@@ -198,3 +132,13 @@ def test_only_a_fit_goes_on_with_random_states() -> None:
         callback.on_load_checkpoint(trainer, module, checkpoint)
         callback.on_train_batch_start(trainer, module, None, 0)
         assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.manual_seed(seed)))
+
+
+def test_a_rank_keeps_the_random_state_of_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: torch.tensor([gpu.index]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: applied.append(given))
+    state = random_state(torch.device("cuda:3"))
+    for device in ("cuda:0", "cpu"):
+        set_random_state(state, torch.device(device))
+    assert applied == [(torch.tensor([3]), torch.device("cuda:0"))]

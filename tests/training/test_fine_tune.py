@@ -23,7 +23,6 @@ from emoji_gpt2.training import fine_tune as fit
 from emoji_gpt2.training.early_checks import LOGGED
 from emoji_gpt2.training.samples import ShowSamples
 from tests.cli_runs import (
-    LEARNING,
     NO_VALIDATION,
     UPSTREAM,
     Cli,
@@ -42,12 +41,6 @@ from tests.distributed.runs import free_port
 from tests.hub.server import HubServer
 
 pytestmark = UPSTREAM
-RUN_FILES = ("config.yaml", "metrics.csv", "model")
-
-
-def run_files(folder: Path) -> list[str]:
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted(name for name in names if name in RUN_FILES or name.endswith(".ckpt"))
 
 
 # What a run writes
@@ -56,10 +49,10 @@ def run_files(folder: Path) -> list[str]:
 def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
     run = cli("--trainer.max_epochs=2")
     assert run.status == 0, run.stderr
-    names = run_files(run.folder)
-    assert len(names) == 5, names
-    assert names[0].startswith("best-epoch="), names
-    assert names[1:] == ["config.yaml", "last.ckpt", "metrics.csv", "model"]
+    names = sorted(path.name for path in run.folder.iterdir() if path.suffix != ".0")
+    best, *others = [name for name in names if not name.startswith("events.")]
+    assert best.startswith("best-epoch=")
+    assert {*others} >= {"config.yaml", "last.ckpt", "metrics.csv", "model"}
     header = list(run.metrics[0])
     assert {"epoch", "step", *LOGGED} <= {*header}
     assert sorted(train_losses(run.folder / "metrics.csv")) == list(range(8))  # 26 rows, 8 a batch
@@ -73,20 +66,6 @@ def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
     shown = re.findall(r"^epoch (\d), step (\d+) +predicted +wanted$", run.stderr, re.MULTILINE)
     assert shown == [("0", "4"), ("1", "8")]
     assert len(re.findall(r"^  thing number \d+ ", run.stderr, re.MULTILINE)) == 4
-
-
-def test_mixed_precision_clips(cli: Cli) -> None:
-    """As gpt2.yaml with gpu.yaml asks for: Lightning refuses it for what unscales by itself."""
-    words = [*LEARNING, "--model.dropout=0", "--trainer.precision=bf16-mixed"]
-    run = cli(*words, "--trainer.gradient_clip_val=1e-9")
-    assert run.status == 0, run.stderr
-    losses = [float(loss) for loss in train_losses(run.folder / "metrics.csv").values()]
-    free = cli(*words, f"--output_dir={run.folder}-free")
-    assert free.status == 0, free.stderr
-    unclipped = [float(x) for x in train_losses(free.folder / "metrics.csv").values()]
-    # AdamW takes steps of the same size whatever the scale, unless its epsilon is larger.
-    assert losses[0] == unclipped[0]
-    assert losses[-1] > unclipped[-1] + 0.05, "the gradients were not clipped"
 
 
 def test_model_holds_the_best_weights(cli: Cli) -> None:
@@ -119,26 +98,16 @@ def test_config_yaml_starts_an_equal_run(cli: Cli, tmp_path: Path) -> None:
 # A folder belongs to one run
 
 
-def test_a_second_run_into_the_folder_is_refused(cli: Cli, begun: Path) -> None:
-    before = contents(begun)
-    error = cli().error()
-    assert "--ckpt_path last" in error
-    assert str(begun) in error
-    assert contents(begun) == before
-
-
-def test_a_checkpoint_of_another_folder_does_not_open_this_one(
-    cli: Cli, begun: Path, trained_run: Path
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_second_run_into_the_folder_is_refused(
+    cli: Cli, begun: Path, trained_run: Path, elsewhere: bool
 ) -> None:
+    """Also one that goes on from a checkpoint of another folder."""
     before = contents(begun)
-    assert "holds a run" in cli(f"--ckpt_path={trained_run / 'last.ckpt'}").error()
+    error = cli(*([f"--ckpt_path={trained_run / 'last.ckpt'}"] * elsewhere)).error()
+    assert f"'{begun}', which holds a run" in error
+    assert "go on by --ckpt_path last" in error
     assert contents(begun) == before
-
-
-def test_a_failing_run_leaves_nothing_so_that_the_corrected_one_works(cli: Cli) -> None:
-    cli("--data.path=nowhere.csv").error()
-    assert not run_files(cli.folder)
-    assert cli().status == 0
 
 
 def test_a_file_in_the_way_of_output_dir(cli: Cli, tmp_path: Path) -> None:
@@ -190,13 +159,6 @@ def test_a_learning_rate_flag_wins_over_the_checkpoint(cli: Cli, begun: Path) ->
     assert last_lr(begun) == pytest.approx(0.03)
 
 
-def test_the_learning_rate_flag_changes_what_is_learnt(cli: Cli, begun: Path) -> None:
-    before = load_weights(cli.folder / "last.ckpt")
-    cli("--ckpt_path=last", "--trainer.max_epochs=3", "--model.learning_rate=1e-30")
-    after = load_weights(cli.folder / "last.ckpt")
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
 def test_the_checkpoint_wins_over_a_config(cli: Cli, begun: Path, tmp_path: Path) -> None:
     config = tmp_path / "other.yaml"
     config.write_text("model:\n  learning_rate: 0.5\n  dropout: 0.3\n", encoding="utf-8")
@@ -207,12 +169,6 @@ def test_the_checkpoint_wins_over_a_config(cli: Cli, begun: Path, tmp_path: Path
     assert last_lr(cli.folder) == pytest.approx(0.02)
     stored = load(cli.folder / "last.ckpt")["hyper_parameters"]
     assert stored["dropout"] == 0.1
-
-
-def test_nothing_is_said_of_hyper_parameters_that_agree(cli: Cli, begun: Path) -> None:
-    run = cli("--ckpt_path=last", "--trainer.max_epochs=2", *LEARNING)
-    assert run.status == 0, run.stderr
-    assert "model." not in run.stderr
 
 
 def test_ckpt_path_best(cli: Cli, begun: Path) -> None:
@@ -247,72 +203,48 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a misspelt flag": (["--data.pth=x"], "data.pth"),
     "no prefix is guessed": (["--trainer.max_epoch=1"], "trainer.max_epoch"),
     "a wrong type": (["--data.batch_size=many"], "batch_size"),
-    "a wrong type of the trainer": (["--trainer.max_epochs=soon"], "max_epochs"),
     "a batch of nothing": (["--data.batch_size=0"], "--data.batch_size: got 0"),
-    "less than nothing": (["--model.learning_rate=-1"], "--model.learning_rate: got -1"),
     "an unknown GPT-2 field": (["--model.config.n_layers=2"], "did you mean n_layer?"),
-    "a vocabulary size": (["--model.config.vocab_size=1000"], "--model.config.vocab_size"),
     "a missing table": (["--data.path=nowhere.csv"], "nowhere.csv"),
     "a column that is not there": (["--data.text_column=txt"], "txt"),
     "no such model": (["--model.pretrained=./nowhere"], "./nowhere"),
     "no network for a model": (["--model.pretrained=gpt2"], "HF_HUB_OFFLINE"),
     "no checkpoint in the folder": (["--ckpt_path=last"], "last*.ckpt"),
     "no such checkpoint": (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
-    "an unknown scheduler": (["--lr_scheduler=Wishful"], "lr_scheduler"),
     "an unknown optimizer": (["--optimizer=Wishful"], "optimizer"),
     "devices that are not there": (["--trainer.accelerator=gpu"], "gpu"),
-    "an unknown precision": (["--trainer.precision=64-mixed"], "precision"),
     "a share of everything": (["--data.val_fraction=0.9"], "--data.val_fraction"),
-    "heads that do not divide": (["--model.config.n_head=3"], "n_head"),
+    "a key of a config": (["--config=wrong.yaml"], "batchsize"),
+    "a config that is not there": (["--config=nowhere.yaml"], "nowhere.yaml"),
+    "a config that is no YAML": (["--config=broken.yaml"], "broken.yaml"),
+    "a table that is none": (["--data.path=binary.csv"], "binary.csv"),
     "nonsense of the trainer": (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_and_status_2(cli: Cli, mistake: str) -> None:
+def test_a_mistake_is_one_line_and_status_2(
+    cli: Cli, mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.yaml").write_text("data:\n  batchsize: 3\n", encoding="utf-8")
+    Path("broken.yaml").write_text("data: [1,\n  batch\n", encoding="utf-8")
+    Path("binary.csv").write_bytes(bytes(range(256)) * 20)
     words, said = MISTAKES[mistake]
     assert said in cli(*words).error()
     assert not cli.folder.exists(), "the corrected command could not use the folder"
 
 
-def test_an_unknown_key_in_a_config(cli: Cli, tmp_path: Path) -> None:
-    config = tmp_path / "wrong.yaml"
-    config.write_text("data:\n  batchsize: 3\n", encoding="utf-8")
-    assert "batchsize" in cli(f"--config={config}").error()
-
-
-def test_a_config_that_is_not_there(cli: Cli) -> None:
-    assert "nowhere.yaml" in cli("--config=nowhere.yaml").error()
-
-
-def test_a_config_that_is_no_yaml(cli: Cli, tmp_path: Path) -> None:
-    config = tmp_path / "wrong.yaml"
-    config.write_text("data: [1,\n  batch\n", encoding="utf-8")
-    cli(f"--config={config}").error()
-
-
-def test_a_table_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
-    binary = tmp_path / "table.csv"
-    binary.write_bytes(bytes(range(256)) * 20)
-    assert str(binary.name) in cli(f"--data.path={binary}").error()
-    binary.write_text("emoji,name\n", encoding="utf-8")
-    assert str(binary.name) in cli(f"--data.path={binary}").error()
-
-
-@pytest.mark.parametrize("kind", ["truncated", "garbage", "empty", "foreign", "tensor"])
+@pytest.mark.parametrize("kind", ["truncated", "foreign"])
 def test_a_broken_checkpoint(cli: Cli, trained_run: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "broken.ckpt"
-    whole = (trained_run / "last.ckpt").read_bytes()
     if kind == "foreign":
         foreign_checkpoint(path)
-    elif kind == "tensor":
-        torch.save(torch.zeros(3), path)
     else:
-        path.write_bytes({"truncated": whole[:-999], "garbage": b"no\x80", "empty": b""}[kind])
+        path.write_bytes((trained_run / "last.ckpt").read_bytes()[:-999])
     assert str(path) in cli(f"--ckpt_path={path}").error()
-    assert not run_files(cli.folder)
-    if kind == "truncated":
-        assert str(path) in cli(f"--ckpt_path={path}", command="test").error()
+    assert not cli.folder.exists()
+    assert str(path) in cli(f"--ckpt_path={path}", command="test").error()
 
 
 def test_a_checkpoint_of_another_architecture_takes_the_checkpoints(cli: Cli, begun: Path) -> None:
@@ -320,11 +252,6 @@ def test_a_checkpoint_of_another_architecture_takes_the_checkpoints(cli: Cli, be
     run = cli("--ckpt_path=last", "--trainer.max_epochs=3", tiny=False)
     assert run.status == 0, run.stderr
     assert load(cli.folder / "last.ckpt")["hyper_parameters"]["config"]["n_embd"] == 16
-
-
-def test_no_subcommand_and_a_wrong_one(cli: Cli) -> None:
-    for words in ([], ["train"]):
-        assert "fit" in cli.raw(*words).error()
 
 
 # --optimizer and --lr_scheduler
@@ -344,15 +271,6 @@ def test_optimizer_and_scheduler_also_when_going_on(cli: Cli) -> None:
         assert group["lr"] == pytest.approx(0.5 * 0.1**epochs)
 
 
-def test_optimizer_only_has_no_schedule(cli: Cli) -> None:
-    assert cli("--optimizer=SGD", "--optimizer.lr=0.5").status == 0
-    content = load(cli.folder / "last.ckpt")
-    (group,) = content["optimizer_states"][0]["param_groups"]
-    assert group["lr"] == 0.5
-    assert "momentum" in group
-    assert content["lr_schedulers"] == []
-
-
 def test_scheduler_only_keeps_our_adamw(cli: Cli) -> None:
     words = ["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5", "--trainer.max_epochs=2"]
     assert cli(*words, "--model.learning_rate=0.08", "--model.weight_decay=0.3").status == 0
@@ -361,20 +279,6 @@ def test_scheduler_only_keeps_our_adamw(cli: Cli) -> None:
     assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
     assert [group["lr"] for group in groups] == pytest.approx([0.02, 0.02])
     assert content["lr_schedulers"][0]["gamma"] == 0.5
-
-
-FINDER = ["--trainer.callbacks+=LearningRateFinder", "--trainer.callbacks.num_training_steps=20"]
-
-
-def test_the_learning_rate_finder_s_word_is_followed(cli: Cli) -> None:
-    run = cli(*FINDER, "--model.learning_rate=0.3", "--trainer.max_epochs=6")
-    assert run.status == 0, run.stderr
-    assert len(train_losses(run.folder / "metrics.csv")) == 24, "its own steps are none of the run"
-    stored = load(run.folder / "last.ckpt")["hyper_parameters"]["learning_rate"]
-    assert f"Learning rate set to {stored}" in run.stderr
-    assert stored != 0.3
-    assert last_lr(run.folder) == stored
-    assert not [name for name in contents(run.folder) if name.startswith(".lr_find")]
 
 
 # Other ways to train
@@ -422,24 +326,6 @@ def test_without_checkpointing(cli: Cli) -> None:
     assert run.status == 0, run.stderr
     assert not list(run.folder.rglob("*.ckpt"))
     assert len(train_losses(run.folder / "metrics.csv")) == 4
-
-
-def test_accumulated_micro_batches_learn_as_one_batch(cli: Cli, tmp_path: Path) -> None:
-    """26 rows: 2 micro-batches of 13 against 1 of 26, without dropout."""
-    words = ["--model.dropout=0", "--trainer.max_epochs=3", "--model.learning_rate=0.01"]
-    one = cli(*words, "--data.batch_size=26", f"--output_dir={tmp_path / 'one'}")
-    two = cli(
-        *words,
-        "--data.batch_size=13",
-        "--trainer.accumulate_grad_batches=2",
-        f"--output_dir={tmp_path / 'two'}",
-    )
-    a, b = (train_losses(run.folder / "metrics.csv") for run in (one, two))
-    assert len(a) == len(b) == 3
-    assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], rel=1e-5)
-    weights = [load_weights(run.folder / "last.ckpt") for run in (one, two)]
-    for name, tensor in weights[0].items():
-        assert torch.allclose(tensor, weights[1][name], atol=1e-4), name
 
 
 def test_a_pretrained_folder_is_fine_tuned(cli: Cli, tiny_gpt2: Path) -> None:
@@ -523,27 +409,7 @@ def test_two_processes_predict_in_order_and_validate_alike(
     assert [row["emoji_1"] for row in found[0]] == [row["emoji_1"] for row in found[1]]
 
 
-@pytest.mark.slow
-def test_a_mistake_of_two_processes_is_one_line(cli: Cli) -> None:
-    process = cli.start("--data.path=nowhere.csv", *TWO_PROCESSES)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert [line.startswith("error: ") for line in err.splitlines()].count(True) == 1, err
-    assert "Traceback" not in err
-
-
 # Real processes
-
-
-@pytest.mark.slow
-def test_a_process_refuses_a_second_run_in_one_line(cli: Cli, begun: Path) -> None:
-    process = cli.start()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    lines = [line for line in err.splitlines() if line != "Seed set to 0"]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: --output_dir")
-    assert not out
 
 
 def wait_for_training(process: "subprocess.Popen[str]", folder: Path) -> None:
@@ -603,15 +469,6 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(cli: Cli, tmp_path: 
     assert f"Stopped by SIGTERM after step {step}:" in errors[0]
 
 
-@pytest.mark.slow
-def test_a_signal_before_training_ends_the_process(cli: Cli) -> None:
-    process = cli.start("--trainer.max_epochs=1000")
-    time.sleep(1.0)  # imports alone take longer
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode in (130, -signal.SIGINT)
-
-
 # fine_tune_gpt2
 
 SMALL = pytest.mark.filterwarnings(  # Lightning's word for a table of 26 rows
@@ -621,15 +478,17 @@ SMALL = pytest.mark.filterwarnings(  # Lightning's word for a table of 26 rows
 
 @SMALL
 def test_fine_tune_gpt2(tiny_gpt2: Path, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "emoji.csv")
-    folder = fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1)
-    assert folder == tmp_path / "out" / "model"
+    table, out = str(write_table(tmp_path / "emoji.csv")), tmp_path / "out"
+    options: dict[str, Any] = {"max_epochs": 2, "batch_size": 5, "learning_rate": 0.25}
+    folder = fine_tune_gpt2(table, str(tiny_gpt2), str(out), **options)
+    assert folder == out / "model"
     assert GPT2LMHeadModel.from_pretrained(folder).config.n_embd == 16
-    assert {"last.ckpt", "metrics.csv", "model"} <= {*run_files(tmp_path / "out")}
-    before = contents(tmp_path / "out")
+    assert load(out / "last.ckpt")["global_step"] == 2 * 6  # 26 rows
+    assert last_lr(out) == 0.25
+    before = contents(out)
     with pytest.raises(UserError, match=r"^output_dir: .* holds a run .* go on by resume=True"):
-        fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), max_epochs=1)
-    assert contents(tmp_path / "out") == before
+        fine_tune_gpt2(table, str(tiny_gpt2), str(out), max_epochs=1)
+    assert contents(out) == before
 
 
 @SMALL
@@ -676,7 +535,7 @@ def test_fine_tune_gpt2_is_interrupted_and_goes_on(
         ours, wanted = (load_weights(p) for p in (last, tmp_path / "whole" / "last.ckpt"))
         assert all(torch.equal(ours[name], tensor) for name, tensor in wanted.items())
     else:
-        with pytest.raises(UserError, match=r"^resume: got True, wanted a last\.ckpt"):
+        with pytest.raises(UserError, match=r"^resume: got 'last', wanted a last\*\.ckpt"):
             fine_tune_gpt2(output_dir=str(tmp_path / "out"), resume=True, **given)
 
 
@@ -692,23 +551,15 @@ def test_fine_tune_gpt2_is_as_precise_as_the_machine_is_fast(
     assert fit._precision() == precision
 
 
-@SMALL
-def test_fine_tune_gpt2_uses_its_arguments(tiny_gpt2: Path, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "emoji.csv")
-    arguments = {"max_epochs": 2, "batch_size": 5, "learning_rate": 0.25}
-    fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), **arguments)  # type: ignore[arg-type]
-    content = load(tmp_path / "out" / "last.ckpt")
-    assert content["global_step"] == 2 * 6  # 26 rows
-    assert last_lr(tmp_path / "out") == 0.25
-
-
 def test_fine_tune_gpt2_refuses_in_one_line(tiny_gpt2: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     with pytest.raises(UserError, match=r"nowhere\.csv"):
         fine_tune_gpt2(str(tmp_path / "nowhere.csv"), str(tiny_gpt2), out)
     with pytest.raises(UserError, match="nowhere"):
         fine_tune_gpt2(None, str(tmp_path / "nowhere"), out)
-    assert not run_files(tmp_path / "out")
+    with pytest.raises(UserError, match="max_epochs"):
+        fine_tune_gpt2(None, str(tiny_gpt2), out, max_epochs="many")  # type: ignore[arg-type]
+    assert not Path(out).exists()
 
 
 @SMALL
@@ -725,21 +576,15 @@ def test_fine_tune_gpt2_pushes(
     assert {*pushed} - {*contents(folder)} <= {".gitattributes"}
 
 
-@pytest.mark.parametrize("token", ["hf_wrong", "hf_read", None])
 def test_a_token_that_cannot_push_is_refused_before_training(
-    hub: HubServer,
-    tiny_gpt2: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    token: str | None,
+    hub: HubServer, tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if token:
-        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HF_TOKEN", "hf_read")
     table = write_table(tmp_path / "emoji.csv")
-    with pytest.raises(UserError, match="hub_model_name: got 'tester/emoji'") as caught:
+    with pytest.raises(UserError, match=r"^hub_model_name: got 'tester/emoji'") as caught:
         fine_tune_gpt2(str(table), str(tiny_gpt2), str(tmp_path / "out"), "tester/emoji")
     assert "\n" not in str(caught.value)
-    assert not run_files(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     assert "models/tester/emoji" not in hub.repos
 
 

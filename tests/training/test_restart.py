@@ -1,6 +1,5 @@
 """metrics.csv as a killed run leaves it and a resumed one goes on with it."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -54,22 +53,3 @@ def test_a_file_without_a_header_is_begun_anew(tmp_path: Path) -> None:
 def test_another_folder_has_none_of_the_rows(tmp_path: Path) -> None:
     RunCSVLogger(tmp_path).experiment.keep_before(3)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_kill_while_a_column_is_added_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed_after(tmp_path, 3)
-    logger = RunCSVLogger(tmp_path)
-
-    class Killed(BaseException):
-        """Instead of a signal, between two rows."""
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(csv.DictWriter, "writerows", die)
-        with pytest.raises(Killed):
-            logger.log_metrics({"b": 1}, 3)
-    assert rows(tmp_path) == [("0", "0"), ("1", "1"), ("2", "2")]
