@@ -1,8 +1,5 @@
 """What a cell of a table means: emoji written as codes, texts decoded twice, HTML entities.
 
-    emoji_cell("U+1F355")                # "🍕"; also ":pizza:", "0x1f355", "&#x1F355;", "ðŸ•"
-    text_cell("don&#39;t")               # "don't"
-
 Mojibake is UTF-8 that was once read as Windows-1252 or Latin-1: ``ðŸ˜©`` is 😩. It is mended where
 the bytes are whole; ``is_broken`` finds what is left.
 """
@@ -63,18 +60,8 @@ def text_cell(cell: str) -> str:
     return re.sub("[_-]", " ", name[1] or name[2]) if name else cell
 
 
-def is_mojibake(cell: str) -> bool:
-    """Return whether a cell is mojibake that ``text_cell`` and ``emoji_cell`` mend."""
-    return mended(cell) != cell
-
-
 def emoji_cell(cell: str, labels: Mapping[str, str] | None = None) -> str:
-    """Return a cell of emoji with the emoji themselves instead of codes.
-
-    Args:
-        cell: Emoji, shortcodes, code points, or a label.
-        labels: The emoji of each label.
-    """
+    """Return emoji, shortcodes, code points or one of the labels as the emoji themselves."""
     if labels and cell.strip() in labels:
         cell = labels[cell.strip()]
     cell = html.unescape(mended(cell))

@@ -1,8 +1,4 @@
-"""Tables whose columns are typed: Parquet, a DataFrame, an Excel sheet.
-
-FrameTable(pd.DataFrame({"text": ["pizza"], "emoji": ["🍕"]}))
-ParquetTable(Path("train-00000-of-00001.parquet"))
-"""
+"""Tables whose columns are typed: Parquet, a DataFrame, an Excel sheet."""
 
 import contextlib
 import json
@@ -68,8 +64,13 @@ class ParquetTable:
         self.path = path
         with self._open() as file:
             schema = file.schema_arrow
-            self.names = [name for name in schema.names if _is_readable(schema.field(name).type)]
-            metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+            kinds = {name: str(schema.field(name).type) for name in schema.names}
+            metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+        self.names = [  # no pictures, no vectors of numbers
+            name
+            for name, kind in kinds.items()
+            if "binary" not in kind and ("<" not in kind or "string" in kind)
+        ]
         features = json.loads(metadata).get("info", {}).get("features", {})
         self._classes = {
             name: dict(enumerate(feature["names"]))
@@ -79,16 +80,14 @@ class ParquetTable:
 
     def rows(self) -> Iterator[Row]:
         """Yield the records, their values as text; lists of texts are joined."""
-        number = 0
+        before = 0
         with self._open() as file:
             for batch in file.iter_batches(batch_size=ROWS, columns=self.names):
-                values = zip(
-                    self.names, (column.to_pylist() for column in batch.columns), strict=True
-                )
-                columns = [self._texts(name, column) for name, column in values]
-                for cells in zip(*columns, strict=True):
-                    number += 1
+                values = (column.to_pylist() for column in batch.columns)
+                columns = map(self._texts, self.names, values)
+                for number, cells in enumerate(zip(*columns, strict=True), before + 1):
                     yield number, list(cells)
+                before += batch.num_rows
 
     def _texts(self, name: str, column: list[Any]) -> list[str]:
         if classes := self._classes.get(name):
@@ -111,23 +110,3 @@ class ParquetTable:
             raise UserError(
                 PATH, got, "a complete Parquet file", "fetch or write it again"
             ) from None
-
-
-def _is_readable(kind: Any) -> bool:
-    """Return whether values of an Arrow type can be texts: no pictures, no vectors of numbers."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    parts = list(_parts(kind))
-    if any(pa.types.is_binary(one) or pa.types.is_large_binary(one) for one in parts):
-        return False
-    strings = (pa.types.is_string(one) or pa.types.is_large_string(one) for one in parts)
-    return not pa.types.is_nested(kind) or any(strings)
-
-
-def _parts(kind: Any) -> Iterator[Any]:
-    """Yield the types of what an Arrow type is made of, itself if it is not nested."""
-    if kind.num_fields:
-        for number in range(kind.num_fields):
-            yield from _parts(kind.field(number).type)
-    else:
-        yield kind

@@ -1,12 +1,9 @@
-"""Which column holds the texts and which the emoji: by name, and by what stands in them.
-
-columns = find_columns(table, sample, text=None, emoji=None)
-columns.text, columns.emoji             # indices
-"""
+"""Which column holds the texts and which the emoji: by name, and by what stands in them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NoReturn
 
 from emoji_gpt2.emoji.table import EmojiTable
@@ -32,14 +29,21 @@ _NUMBER = re.compile(r"[-+\d.,\s]*\d[-+\d.,\s]*")
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The columns of a table by index.
+class Reading:
+    """How tables are read; the fields are those arguments of ``EmojiDataModule``."""
 
-    Attributes:
-        text: Of the texts.
-        emoji: Of the emoji; None where there is none.
-        from_text: Whether the emoji are taken out of the texts.
-    """
+    text_column: str | None = None
+    emoji_column: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    labels_path: str | None = None
+    label_names: str | None = None
+    emoji_from_text: bool | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of texts and emoji by index; without one of emoji, they may be in the texts."""
 
     text: int
     emoji: int | None = None
@@ -48,69 +52,40 @@ class Columns:
 
 @dataclass(frozen=True)
 class Profile:
-    """What stands in a column, as fractions of its cells that are not blank.
+    """What stands in a column, as fractions of its cells that are not blank."""
 
-    Attributes:
-        filled: Of all cells, those that are not blank.
-        emoji: Emoji and nothing else, also as codes.
-        literal: The same without codes.
-        named: The same by shortcodes.
-        mixed: Words with emoji among them.
-        words: Words, maybe with others.
-        numbers: Numbers alone.
-        distinct: Different cells.
-        length: Words per cell on average.
-    """
-
-    filled: float
-    emoji: float
-    literal: float
-    named: float
-    mixed: float
-    words: float
+    filled: float  # of all cells
+    emoji: float  # emoji and nothing else, also as codes
+    literal: float  # the same without codes
+    named: float  # the same by shortcodes
+    mixed: float  # words with emoji among them
+    words: float  # words, maybe with others
     numbers: float
     distinct: float
-    length: float
-
-    @property
-    def has_texts(self) -> bool:
-        """Return whether this can be a column of texts."""
-        return self.filled >= 0.5 and self.words >= 0.5 and self.emoji < 0.5
-
-    @property
-    def may_be_texts(self) -> bool:
-        """Return whether this can be texts for want of a better column: single letters, say."""
-        return self.emoji < 0.5 and self.numbers < 0.9
+    length: float  # words per cell on average
 
 
 def profile(cells: Sequence[str], labels: Mapping[str, str] | None = None) -> Profile:
     """Return what stands in the cells of a column."""
     table = EmojiTable.builtin()
     filled = [cell for cell in cells if cell and not cell.isspace()]
-    emoji = literal = named = mixed = words = numbers = 0
+    n = max(1, len(filled))
+    shares: Counter[str] = Counter()
     for cell in filled:
         decoded = emoji_cell(cell, labels)
         has_emoji = bool(table.split(decoded))
         is_worded = has_words(decoded)
         if has_emoji and not is_worded:
-            emoji += 1
-            literal += decoded == cell
-            named += decoded != cell and not decoded_codes(cell)
-        mixed += has_emoji and is_worded
-        words += is_worded
-        numbers += bool(_NUMBER.fullmatch(cell))
-    n = max(1, len(filled))
-    return Profile(
-        filled=len(filled) / max(1, len(cells)),
-        emoji=emoji / n,
-        literal=literal / n,
-        named=named / n,
-        mixed=mixed / n,
-        words=words / n,
-        numbers=numbers / n,
-        distinct=len(set(filled)) / n,
-        length=sum(len(cell.split()) for cell in filled) / n,
-    )
+            shares["emoji"] += 1
+            shares["literal"] += decoded == cell
+            shares["named"] += decoded != cell and not decoded_codes(cell)
+        shares["mixed"] += has_emoji and is_worded
+        shares["words"] += is_worded
+        shares["numbers"] += bool(_NUMBER.fullmatch(cell))
+    shares["distinct"] = len(set(filled))
+    shares["length"] = sum(len(cell.split()) for cell in filled)
+    parts = (shares[one.name] / n for one in fields(Profile)[1:])
+    return Profile(len(filled) / max(1, len(cells)), *parts)
 
 
 def has_words(cell: str) -> bool:
@@ -146,31 +121,21 @@ def looks_like_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> 
 def find_columns(
     names: Sequence[str],
     sample: Sequence[Sequence[str]],
+    reading: Reading,
     *,
     shown: str,
-    text: str | None = None,
-    emoji: str | None = None,
     needs_emoji: bool = True,
     labels: Mapping[str, str] | None = None,
-    from_text: bool | None = None,
 ) -> Columns:
-    """Return the columns of a table.
-
-    Args:
-        names: Of all columns.
-        sample: Some records.
-        shown: What to call the table in an error.
-        text: The name or number, from 1, of the column of texts; None finds it.
-        emoji: The same of the emoji.
-        needs_emoji: Whether a table without emoji is refused.
-        labels: The emoji of labels.
-        from_text: Whether emoji are taken out of the texts; None: if there is no column of emoji.
+    """Return the columns of a table by their names, some records and the emoji of labels.
 
     Raises:
-        UserError: there is none, or more than one is as likely.
+        UserError: there is none, or more than one is as likely; it calls the table ``shown``.
     """
     finder = _Finder(names, sample, shown, labels)
-    emoji_index, text_index = finder.given(emoji, "emoji"), finder.given(text, "text")
+    from_text = reading.emoji_from_text
+    emoji_index = finder.given(reading.emoji_column, "emoji")
+    text_index = finder.given(reading.text_column, "text")
     if emoji_index is None and needs_emoji and not from_text:
         emoji_index = finder.emoji_column(text_index)
     if text_index is None:
@@ -237,23 +202,24 @@ class _Finder:
     def text_column(self, emoji: int | None) -> int:
         """Return the column of texts: known by name if it holds words, or else by content."""
         literal = emoji is not None and self.profiles[emoji].literal >= 0.5
-        usable = [
-            i
-            for i, one in enumerate(self.profiles)
-            if i != emoji and (one.has_texts or (literal and one.named > 0.5))
-        ]
+        others = {i: one for i, one in enumerate(self.profiles) if i != emoji}
+        usable = {
+            i: one
+            for i, one in others.items()
+            if (one.filled >= 0.5 and one.words >= 0.5 and one.emoji < 0.5)
+            or (literal and one.named > 0.5)
+        }
         for index in self._named(TEXT_NAMES):
             if index in usable:
                 return index
-        scores = {i: self.profiles[i].distinct * self.profiles[i].words for i in usable}
+        scores = {i: one.distinct * one.words for i, one in usable.items()}
         best = [i for i in usable if scores[i] >= 0.8 * max(scores.values())]
-        longest = max((self.profiles[i].length for i in best), default=0.0)
-        best = [i for i in best if 2 * self.profiles[i].length > longest]
-        found = self._only(best, "text")
-        if found is None:
-            named = [i for i in self._named(TEXT_NAMES) if i != emoji]
-            others = [i for i, one in enumerate(self.profiles) if i != emoji and one.may_be_texts]
-            likely = [i for i in named if self.profiles[i].words] or others
+        longest = max((usable[i].length for i in best), default=0.0)
+        found = self._only([i for i in best if 2 * usable[i].length > longest], "text")
+        if found is None:  # single letters, say
+            named = [i for i in self._named(TEXT_NAMES) if i in others and others[i].words]
+            no_words = [i for i, one in others.items() if one.emoji < 0.5 and one.numbers < 0.9]
+            likely = named or no_words
             if len(likely) != 1:
                 self._refuse("text", "a column of words")
             return likely[0]

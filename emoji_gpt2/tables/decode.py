@@ -1,8 +1,5 @@
 """From a file's bytes to its lines: compression and encoding are found by content.
 
-    with open_text(Path("tweets.csv.gz"), encoding=None) as file:
-        file.encoding, file.head, list(file.lines)
-
 Bytes that are not UTF-8, in a file that is UTF-8 elsewhere, become lone surrogates, by which the
 row is recognised as broken later.
 """
@@ -35,8 +32,6 @@ _OPEN: dict[bytes, Callable[..., Any]] = {
 _BROKEN = (EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
@@ -45,19 +40,12 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 @dataclass(frozen=True)
 class TextFile:
-    """An open text file.
-
-    Attributes:
-        encoding: How it is decoded.
-        head: The first quarter of a million bytes, decoded, without a line that is cut off.
-        is_whole: Whether ``head`` is all of it.
-        lines: All lines with their ends.
-    """
+    """An open text file."""
 
     encoding: str
-    head: str
-    is_whole: bool
-    lines: Iterator[str]
+    head: str  # the first ``HEAD`` bytes, decoded, without a line that is cut off
+    is_whole: bool  # whether ``head`` is all of it
+    lines: Iterator[str]  # all of them, with their ends
 
 
 @contextlib.contextmanager
@@ -112,25 +100,6 @@ def open_text(path: Path, encoding: str | None) -> Iterator[TextFile]:
         yield TextFile(codec, text, is_whole, iter(lines))
 
 
-def check_whole(path: Path) -> None:
-    """Read a download to its end, and delete it if that fails.
-
-    Raises:
-        UserError: it was cut off.
-    """
-    try:
-        with open_binary(path) as file:
-            if isinstance(file, io.BufferedReader):
-                if file.read(4) == b"PAR1" and file.seek(-4, 2) and file.read(4) != b"PAR1":
-                    raise EOFError("a part of a Parquet file")
-            else:
-                while file.read(1 << 20):
-                    pass
-    except UserError:
-        path.unlink()
-        raise
-
-
 def check_encoding(encoding: str | None) -> None:
     """Raise a UserError for an encoding that Python does not know."""
     try:
@@ -150,11 +119,11 @@ def encoding_of(head: bytes, path: Path) -> str:
         if head.startswith(mark):
             return codec
     if b"\0" in head:
-        zeros = head[::2].count(0), head[1::2].count(0)
-        if max(zeros) < len(head) / 8 or min(zeros) > max(zeros) / 8:
-            remedy = "export it as CSV"
-            raise UserError(PATH, f"{str(path)!r}, a binary file", "a table of text", remedy)
-        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+        got, remedy = (
+            f"{str(path)!r}, a binary file",
+            "export it as CSV, or name its {data.encoding}",
+        )
+        raise UserError(PATH, got, "a table of text", remedy)
     lines = head.split(b"\n")[: -1 if len(head) == HEAD else None]
     other = [_is_utf8(line) for line in lines if not line.isascii()]
     if all(other) or 2 * sum(other) >= len(other):

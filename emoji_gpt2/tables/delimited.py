@@ -1,10 +1,5 @@
 """Delimited text, with or without a header: CSV, TSV and what people call so; plain lines too.
 
-    table = DelimitedTable(Path("tweets.csv"))
-    table.names, table.what                 # ["text", "emoji"], "separated by ';', utf-8"
-    for number, cells in table.rows():      # number: the line; cells: or why it cannot be read
-        ...
-
 The separator is the one that cuts the lines into the same number of cells, best with a column of
 emoji or with known names. A line that is whole without regard to quotes is never joined with those
 after it: texts that begin with a quote are common in tables of tweets.
@@ -13,9 +8,8 @@ after it: texts that begin with a quote are common in tables of tweets.
 import csv
 import io
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +21,7 @@ from emoji_gpt2.tables.decode import open_text
 
 Row = tuple[int, list[str] | str]
 """A number, and the cells of a record, or in words why they cannot be had."""
+Line = tuple[int, str]
 SEPARATORS = {",": "','", "\t": "tab", ";": "';'", "|": "'|'"}
 ONE_COLUMN = "\x1f"
 """The separator of a table of one column, whose cells may have quotes; lines of text have none."""
@@ -39,36 +34,8 @@ MAX_LINES = 200
 """Lines that a quoted cell may span."""
 
 
-@dataclass(frozen=True)
-class _Layout:
-    delimiter: str | None
-    sample: list[list[str]]
-
-    @property
-    def width(self) -> int:
-        """How many cells most records have."""
-        return Counter(map(len, self.sample)).most_common(1)[0][0] if self.sample else 0
-
-    def fitness(self, *, is_first_choice: bool) -> tuple[float, ...]:
-        """Return how well the records fit, the most important first; below 1: not at all."""
-        width = self.width
-        same = sum(len(cells) == width for cells in self.sample) / max(1, len(self.sample))
-        if width < 2 or same < 0.6:
-            return (0.0,)
-        known = len({is_known(name) for name in self.sample[0]} - {None})
-        whole = [cells for cells in self.sample[1:] if len(cells) == width] or self.sample
-        emoji = max(profile([cells[i] for cells in whole[:200]]).emoji for i in range(width))
-        return (1.0 + (known == 2) + (emoji > 0.5), known, round(same, 1), is_first_choice, same)
-
-
 class DelimitedTable:
-    """A file of lines.
-
-    Args:
-        path: The file, which may be compressed.
-        encoding: None finds it.
-        delimiter: What separates cells; None finds it.
-    """
+    """A file of lines, which may be compressed; encoding and delimiter None are found."""
 
     unit = "line"
 
@@ -87,16 +54,15 @@ class DelimitedTable:
         if said := re.fullmatch("sep=(.)\\s*", numbered[0][1], re.IGNORECASE):  # Excel's
             delimiter, self._skip = delimiter or said[1], numbered[0][0]
         body = [(n, line) for n, line in numbered if n > self._skip]
-        layout = _layout(body, delimiter, path.name)
-        self._delimiter, sample = layout.delimiter, layout.sample
-        width = layout.width
-        first = [name.strip() for name in sample[0]] if sample else []
-        self._first = first
-        self.has_header = looks_like_header(first, [s for s in sample[1:] if len(s) == width])
-        self._width = max(width, len(first)) if self.has_header else width
-        self.names = first if self.has_header else [str(n + 1) for n in range(width)]
-        self.names = [name or str(n) for n, name in enumerate(self.names, 1)]
-        self.names += [str(n + 1) for n in range(len(self.names), self._width)]
+        self._delimiter, sample = _layout(body, delimiter, path.name)
+        self._width = _width(sample)
+        self._first = [name.strip() for name in sample[0]] if sample else []
+        others = [cells for cells in sample[1:] if len(cells) == self._width]
+        self.has_header = looks_like_header(self._first, others)
+        names = self._first if self.has_header else []
+        self._width = max(self._width, len(names))
+        names = names + [""] * (self._width - len(names))
+        self.names = [name or str(n) for n, name in enumerate(names, 1)]
 
     @property
     def what(self) -> str:
@@ -107,22 +73,19 @@ class DelimitedTable:
         return f"{separator}, {self._encoding}"
 
     def rows(self) -> Iterator[Row]:
-        """Yield the records after the header, short ones filled with blank cells."""
+        """Yield the records but the header, short ones filled with blank cells."""
+        awaits_header = self.has_header
         with open_text(self.path, self._encoding) as file:
             numbered = ((n, line) for n, line in enumerate(file.lines, 1) if n > self._skip)
-            found = records(numbered, self._delimiter, self._width)
-            if self.has_header:
-                found = self._after_header(found)
-            for number, cells in found:
-                yield number, cells if isinstance(cells, str) else self._fitted(cells)
-
-    def _after_header(self, found: Iterator[Row]) -> Iterator[Row]:
-        """Leave out the header, and yield what stands before it."""
-        for number, cells in found:
-            if [cell.strip() for cell in cells][: len(self._first)] == self._first:
-                break
-            yield number, cells
-        yield from found
+            for number, cells in records(numbered, self._delimiter, self._width):
+                if isinstance(cells, str):
+                    yield number, cells
+                elif (
+                    awaits_header and [c.strip() for c in cells[: len(self._first)]] == self._first
+                ):
+                    awaits_header = False
+                else:
+                    yield number, self._fitted(cells)
 
     def _fitted(self, cells: list[str]) -> list[str] | str:
         """Return as many cells as there are columns, or why that cannot be."""
@@ -135,30 +98,49 @@ class DelimitedTable:
         return cells[:width] + [""] * (width - len(cells))
 
 
-def _layout(lines: list[tuple[int, str]], delimiter: str | None, name: str) -> _Layout:
-    """Return how the lines are cut."""
-
-    def cut(by: str | None) -> _Layout:
-        found = (cells for _, cells in records(lines, by, None) if isinstance(cells, list))
-        sample = list(islice(found, SAMPLE))
-        width = _Layout(by, [cells for cells in sample if not cells[0].startswith("#")]).width
-        return _Layout(by, [s for s in sample if len(s) == width or not s[0].startswith("#")])
-
+def _layout(
+    lines: list[Line], delimiter: str | None, name: str
+) -> tuple[str | None, list[list[str]]]:
+    """Return what separates the cells of lines, and the first records."""
     if delimiter:
-        return cut(delimiter)
+        return delimiter, _cut(lines, delimiter)
     first_choice = "\t" if name.lower().endswith((".tsv", ".tab", ".txt")) else ","
-    layouts = [cut(one) for one in SEPARATORS]
-    fit = {one.fitness(is_first_choice=one.delimiter == first_choice): one for one in layouts}
-    best = max(fit)
+    samples = {one: _cut(lines, one) for one in SEPARATORS}
+    fits = {one: (*_fitness(cut), one == first_choice) for one, cut in samples.items()}
+    best = max(fits, key=lambda one: fits[one])
     is_text = not re.search(r"\.(csv|tsv|tab)\b", name.lower())
-    if best[0] < 1 or (is_text and best[0] < 2 and fit[best].delimiter != "\t"):
-        return cut(None if is_text else ONE_COLUMN)
-    return fit[best]
+    if fits[best][0] < 1 or (is_text and fits[best][0] < 2 and best != "\t"):
+        by = None if is_text else ONE_COLUMN
+        return by, _cut(lines, by)
+    return best, samples[best]
 
 
-def records(
-    lines: Iterable[tuple[int, str]], delimiter: str | None, width: int | None
-) -> Iterator[Row]:
+def _cut(lines: list[Line], delimiter: str | None) -> list[list[str]]:
+    """Return the first records but comments, which begin with # and have other numbers of cells."""
+    found = (cells for _, cells in records(lines, delimiter, None) if isinstance(cells, list))
+    sample = list(islice(found, SAMPLE))
+    width = _width([cells for cells in sample if not cells[0].startswith("#")])
+    return [cells for cells in sample if len(cells) == width or not cells[0].startswith("#")]
+
+
+def _width(sample: list[list[str]]) -> int:
+    """Return how many cells most records have."""
+    return Counter(map(len, sample)).most_common(1)[0][0] if sample else 0
+
+
+def _fitness(sample: list[list[str]]) -> tuple[float, ...]:
+    """Return how well records fit, the most important first; below 1: not at all."""
+    width = _width(sample)
+    whole = [cells for cells in sample if len(cells) == width]
+    if width < 2 or len(whole) < 0.6 * len(sample):
+        return (0.0,)
+    known = len({is_known(name) for name in sample[0]} - {None})
+    body = [cells for cells in sample[1:] if len(cells) == width] or whole
+    emoji = max(profile([cells[i] for cells in body[:200]]).emoji for i in range(width))
+    return (1.0 + (known == 2) + (emoji > 0.5), known, round(len(whole) / len(sample), 1))
+
+
+def records(lines: Iterable[Line], delimiter: str | None, width: int | None) -> Iterator[Row]:
     """Yield each record with the number of its first line; blank lines are left out.
 
     Args:
@@ -167,15 +149,20 @@ def records(
         width: How many cells a record has; None if that is not known yet.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
-    source = _PushBack(lines)
-    for number, line in source:
+    source, ahead = iter(lines), deque[Line]()
+    while numbered := ahead.popleft() if ahead else next(source, None):
+        number, line = numbered
         text = line.rstrip("\r\n")
         if not text or text.isspace():
             continue
         plain = text.split(delimiter) if delimiter else [text]
         cells = _quoted([line], delimiter) if '"' in text else plain
         if cells is None and delimiter:
-            cells = _joined(line, source, delimiter, width)
+            ahead.extend(islice(source, MAX_LINES - len(ahead)))
+            more = [one for _, one in ahead]
+            cells, joined = _joined(line, more, delimiter, width)
+            for _ in range(joined):
+                ahead.popleft()
         if isinstance(cells, list):
             yield number, cells
         elif delimiter is None or width in (None, len(plain)):
@@ -184,43 +171,21 @@ def records(
             yield number, "quotes that are not closed"
 
 
-class _PushBack:
-    """An iterator of lines that takes back what was not used."""
-
-    def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
-        self._lines = iter(lines)
-        self._back: list[tuple[int, str]] = []
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        return self
-
-    def __next__(self) -> tuple[int, str]:
-        return self._back.pop() if self._back else next(self._lines)
-
-    def give_back(self, lines: list[tuple[int, str]]) -> None:
-        """Let these be the next lines."""
-        self._back += reversed(lines)
-
-
-def _joined(line: str, source: _PushBack, delimiter: str, width: int | None) -> list[str] | None:
-    """Return the cells of a record that goes on in the next lines, where they close its quotes.
+def _joined(
+    line: str, more: list[str], delimiter: str, width: int | None
+) -> tuple[list[str] | None, int]:
+    """Return the cells of a record that goes on in the next lines, and in how many of them.
 
     None if that would swallow lines that are records: a tweet may begin with a quote, and a later
     one end with one.
     """
-    taken: list[tuple[int, str]] = []
-    for numbered in islice(source, MAX_LINES):
-        taken.append(numbered)
-        if '"' not in numbered[1]:
-            continue
-        more = [one for _, one in taken]
-        cells = _quoted([line, *more], delimiter)
-        if isinstance(cells, list) and not _swallows(line, more, delimiter, width):
-            return cells
+    for count in (n for n, one in enumerate(more, 1) if '"' in one):
+        cells = _quoted([line, *more[:count]], delimiter)
+        if isinstance(cells, list) and not _swallows(line, more[:count], delimiter, width):
+            return cells, count
         if cells is not None:
             break
-    source.give_back(taken)
-    return None
+    return None, 0
 
 
 def _swallows(line: str, more: list[str], delimiter: str, width: int | None) -> bool:

@@ -1,16 +1,13 @@
-"""JSON, JSON lines and YAML as rows of cells.
+"""JSON and JSON lines as rows of cells.
 
 The standard library reads JSON: pandas drops half a surrogate pair silently, and rounds numbers.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import yaml  # type: ignore[import-untyped]
 
 from emoji_gpt2.errors import UserError, one_line
 from emoji_gpt2.files import PATH
@@ -25,12 +22,9 @@ _decode = _decoder.decode
 
 
 class JsonTable:
-    """A JSON or YAML file; a key that a record lacks, and ``null``, are "".
+    """A JSON file; a key that a record lacks, and ``null``, are "".
 
-    Args:
-        path: The file, which may be compressed. One object a line is read line by line, all else
-            whole. YAML is told by the name's end.
-        encoding: None finds it.
+    One object a line is read line by line, all else whole.
     """
 
     has_header = True
@@ -39,8 +33,7 @@ class JsonTable:
         self.path = path
         with open_text(path, encoding) as file:
             self._encoding = file.encoding
-            self._is_yaml = bool(re.search(r"\.ya?ml\b", path.name.lower()))
-            self._is_lines = not self._is_yaml and _is_lines(file)
+            self._is_lines = _is_lines(file)
             self._content: Any = None if self._is_lines else self._whole(file)
         self.unit = "line" if self._is_lines else "record"
         head = islice((record for _, record in self._records()), _NAMED_BY)
@@ -53,7 +46,7 @@ class JsonTable:
     @property
     def what(self) -> str:
         """In words: the format and the encoding."""
-        return f"{'YAML' if self._is_yaml else 'JSON'}{' lines' * self._is_lines}, {self._encoding}"
+        return f"JSON{' lines' * self._is_lines}, {self._encoding}"
 
     def rows(self) -> Iterator[Row]:
         """Yield the values of each record as text; a list of texts is joined."""
@@ -65,13 +58,11 @@ class JsonTable:
                 yield number, str(record)
 
     def _whole(self, file: TextFile) -> Any:
-        text = "".join(file.lines)
-        try:  # BaseLoader: all scalars stay text
-            return yaml.load(text, yaml.BaseLoader) if self._is_yaml else _decode(text)  # noqa: S506
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            kind = "YAML" if self._is_yaml else "JSON"
-            got = f"{str(self.path)!r}, which is not {kind} ({one_line(error)})"
-            wanted = f"one {kind} value, or a JSON object a line"
+        try:
+            return _decode("".join(file.lines))
+        except (ValueError, RecursionError) as error:
+            got = f"{str(self.path)!r}, which is not JSON ({one_line(error)})"
+            wanted = "one JSON value, or a JSON object a line"
             raise UserError(PATH, got, wanted, "mend it") from None
 
     def _records(self) -> Iterator[tuple[int, Record | str]]:

@@ -4,7 +4,6 @@ train_text.txt, train_labels.txt (a number a line) and mapping.txt (number, tab,
 """
 
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 
 from emoji_gpt2.emoji.table import EmojiTable
@@ -17,11 +16,7 @@ MAPPING = "mapping.txt"
 
 
 class LabelledTexts:
-    """Two files with as many lines: texts, and their labels.
-
-    Raises:
-        UserError: one has more lines than the other.
-    """
+    """Two files with as many lines: texts, and their labels."""
 
     has_header = True
     unit = "line"
@@ -43,9 +38,8 @@ class LabelledTexts:
 
     def rows(self) -> Iterator[Row]:
         """Yield each text with its label."""
-        pairs = zip_longest(self._lines(self.texts), self._lines(self.labels))
-        for number, (text, label) in enumerate(pairs, 1):
-            yield number, [text, label]
+        pairs = zip(self._lines(self.texts), self._lines(self.labels), strict=True)
+        yield from enumerate(map(list, pairs), 1)
 
     def _lines(self, path: Path) -> Iterator[str]:
         with open_text(path, self._encoding) as file:

@@ -1,8 +1,4 @@
-"""From what a user names to local files: patterns, lists, folders, data sets of the Hub.
-
-local_files("part-*.csv", cache_dir)                  # ("part-*.csv", [("part-1.csv", Path), …])
-local_files("hf://datasets/user/name", cache_dir)     # the files of its training split
-"""
+"""From what a user names to local files: patterns, lists, folders, data sets of the Hub."""
 
 import glob
 import os
@@ -12,7 +8,6 @@ from pathlib import Path, PurePosixPath
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import PATH, data_set_files, file_name, local_copy, public
-from emoji_gpt2.tables.decode import check_whole
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".tab", ".txt", ".xlsx")
 _DATA_SET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
@@ -30,9 +25,8 @@ def local_files(
         files = [file for one in given for file in local_files(one, cache_dir)[1]]
         if not files:
             raise UserError(PATH, "an empty list", "at least one file", "give one")
-        return (
-            files[0][0] if len(files) == 1 else f"{files[0][0]} and {len(files) - 1} more"
-        ), files
+        name, more = files[0][0], len(files) - 1
+        return f"{name} and {more} more" if more else name, files
     address = os.fspath(given)
     if found := _DATA_SET.fullmatch(address):
         addresses = _training_files(address, data_set_files(found[1], found[2]))
@@ -41,9 +35,6 @@ def local_files(
     else:
         addresses = _expanded(address)
     files = [(file_name(one), local_copy(one, cache_dir)) for one in addresses]
-    for one, (_, path) in zip(addresses, files, strict=True):
-        if one.startswith(("http://", "https://")):
-            check_whole(path)
     return file_name(public(address).rstrip("/")), files
 
 

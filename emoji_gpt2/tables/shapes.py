@@ -1,4 +1,4 @@
-"""The shapes in which people keep texts and emoji as JSON or YAML, as records: names and values.
+"""The shapes in which people keep texts and emoji as JSON, as records: names and values.
 
 {"text": "pizza", "emoji": "🍕"}                        a list of these
 {"🍕": ["pizza", "food"]}   {"pizza": "🍕"}             by emoji, or by word

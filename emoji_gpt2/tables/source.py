@@ -1,7 +1,6 @@
 """A table of texts and emoji from anywhere, read record by record; every run says what it took.
 
     source = open_source("emoji_df.csv", cache_dir=Path("cache"))     # or https://…, hf://datasets/…
-    source.took                           # ["emoji_df.csv: separated by ',', utf-8, …"]
     for chunk in source.chunks():         # at most 16,384 records at a time
         for text, emoji in zip(chunk.texts, chunk.emoji):
             ...
@@ -21,9 +20,9 @@ from typing import TYPE_CHECKING, Protocol
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming
 from emoji_gpt2.files import PATH
-from emoji_gpt2.tables.cells import emoji_cell, is_mojibake, text_cell
+from emoji_gpt2.tables.cells import emoji_cell, mended, text_cell
 from emoji_gpt2.tables.columnar import FrameTable, ParquetTable, excel_table
-from emoji_gpt2.tables.columns import Columns, find_columns
+from emoji_gpt2.tables.columns import Columns, Reading, find_columns
 from emoji_gpt2.tables.decode import check_encoding, open_binary, open_text
 from emoji_gpt2.tables.delimited import SAMPLE, DelimitedTable, Row
 from emoji_gpt2.tables.json_records import JsonTable, is_json
@@ -57,35 +56,14 @@ class Table(Protocol):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How tables are read; the fields are those arguments of ``EmojiDataModule``."""
-
-    text_column: str | None = None
-    emoji_column: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    labels_path: str | None = None
-    label_names: str | None = None
-    emoji_from_text: bool | None = None
-
-
-@dataclass(frozen=True)
 class Chunk:
-    """Consecutive records, column by column.
-
-    Attributes:
-        texts: The text of each record.
-        emoji: Its emoji; "" where there is no column of them.
-        given: The cells of the texts as they stand in the table.
-        unread: What could not be read between them: where and why.
-        mended: How many of them were mojibake.
-    """
+    """Consecutive records, column by column."""
 
     texts: list[str]
-    emoji: list[str]
-    given: list[str] = field(default_factory=list, compare=False)
-    unread: tuple[tuple[int, str], ...] = ()
-    mended: int = 0
+    emoji: list[str]  # "" where there is no column of them
+    given: list[str] = field(default_factory=list, compare=False)  # the texts as in the table
+    unread: tuple[tuple[int, str], ...] = ()  # what could not be read: where and why
+    mended: int = 0  # how many records were mojibake
 
 
 @dataclass(frozen=True)
@@ -108,17 +86,15 @@ class Part:
         emoji = self.columns.emoji
         return text, "" if emoji is None else emoji_cell(row[emoji], self.labels)
 
-    def was_mojibake(self, row: Sequence[str], text: str, emoji: str) -> bool:
-        """Return whether ``read`` has mended the record that it gave these of."""
-        before = row[self.columns.text]
-        if before != text and is_mojibake(before):
-            return True
-        cell = "" if self.columns.emoji is None else row[self.columns.emoji]
-        return cell != emoji and is_mojibake(cell)
+    def is_mojibake(self, row: Sequence[str]) -> bool:
+        """Return whether ``read`` mends a cell of the record."""
+        used = (self.columns.text, self.columns.emoji)
+        cells = (row[index] for index in used if index is not None)
+        return any(mended(cell) != cell for cell in cells)
 
     def took(self) -> str:
         """Return a line that says what is read, with two records of it."""
-        names, columns = self.table.names, self.columns
+        columns = self.columns
         header = "" if self.table.has_header else ", no header"
         said = f"{self.name}: {self.table.what}{header}; texts: {self._column(columns.text)}"
         if columns.from_text:
@@ -126,7 +102,7 @@ class Part:
         elif columns.emoji is not None:
             said += f", emoji: {self._column(columns.emoji)}"
             said += f" ({len(self.labels)} labels)" if self.labels else ""
-        left = len(names) - 1 - (columns.emoji is not None)
+        left = len(self.table.names) - 1 - (columns.emoji is not None)
         said += f" ({left} other columns are not used)" if left > 1 else ""
         rows = (row for _, row in self.table.rows() if not isinstance(row, str))
         read = ((" ".join(text.split()), emoji) for text, emoji in map(self.read, rows))
@@ -140,12 +116,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """One or more tables that were found and looked into.
-
-    Attributes:
-        name: What to call it: the name of the file given.
-        parts: Its files.
-    """
+    """One or more tables that were found and looked into."""
 
     name: str
     parts: tuple[Part, ...]
@@ -168,13 +139,15 @@ class Source:
             numbered = part.table.rows()
             while block := list(islice(numbered, rows)):
                 unread = tuple((number, row) for number, row in block if isinstance(row, str))
-                rows_read = [row for _, row in block if not isinstance(row, str)]
-                read = [part.read(row) for row in rows_read]
-                pairs = zip(rows_read, read, strict=True)
-                mended = sum(part.was_mojibake(row, *cells) for row, cells in pairs)
-                given = [row[part.columns.text] for row in rows_read]
-                texts, emoji = [text for text, _ in read], [emoji for _, emoji in read]
-                yield Chunk(texts, emoji, given, unread, mended)
+                whole = [row for _, row in block if not isinstance(row, str)]
+                read = [part.read(row) for row in whole]
+                yield Chunk(
+                    [text for text, _ in read],
+                    [emoji for _, emoji in read],
+                    [row[part.columns.text] for row in whole],
+                    unread,
+                    sum(map(part.is_mojibake, whole)),
+                )
 
     def digest(self) -> str:
         """Return the sha256 of what decides the records, in hexadecimal."""
@@ -218,23 +191,26 @@ def open_source(
         frame = _part("DataFrame", None, FrameTable(table), reading, {}, needs_emoji)
         return Source("DataFrame", (frame,))
     name, files = local_files(table, cache_dir)
-    labels: dict[str, str] = {}
-    if reading.label_names:
-        with blaming("data.label_names", PATH):
-            labels = read_labels(local_files(reading.label_names, cache_dir)[1][0][1])
-    labels_path = None
-    if reading.labels_path:
-        with blaming("data.labels_path", PATH):
-            labels_path = local_files(reading.labels_path, cache_dir)[1][0][1]
+    label_names, labels_path = (
+        _option_file(reading, name, cache_dir) for name in ("label_names", "labels_path")
+    )
     parts = []
     for file_name, path in files:
         beside, mapping = labels_beside(path) if needs_emoji else (None, None)
         opened = _open(path, labels_path or beside, reading)
-        used = labels
-        if not used and mapping and isinstance(opened, LabelledTexts):
-            used = read_labels(mapping)
-        parts.append(_part(file_name, path, opened, reading, used, needs_emoji))
+        names = label_names or (mapping if isinstance(opened, LabelledTexts) else None)
+        labels = {}
+        if names:
+            with blaming("data.label_names", PATH):
+                labels = read_labels(names)
+        parts.append(_part(file_name, path, opened, reading, labels, needs_emoji))
     return Source(name, tuple(parts))
+
+
+def _option_file(reading: Reading, option: str, cache_dir: Path) -> Path | None:
+    given = getattr(reading, option)
+    with blaming(f"data.{option}", PATH):
+        return local_files(given, cache_dir)[1][0][1] if given else None
 
 
 def _open(path: Path, labels_path: Path | None, reading: Reading) -> Table:
@@ -251,9 +227,9 @@ def _open(path: Path, labels_path: Path | None, reading: Reading) -> Table:
             raise UserError(PATH, f"{str(path)!r}, a compressed Parquet file", "it unpacked")
     with open_text(path, reading.encoding) as text:
         begin = text.head.lstrip("\ufeff \t\r\n")[:1]
-        said = re.search(r"\.(json|jsonl|ndjson|ya?ml)\b", path.name.lower())
+        said = re.search(r"\.(json|jsonl|ndjson)\b", path.name.lower())
         is_bracket = begin in ("{", "[") and (said or is_json(text.head, is_whole=text.is_whole))
-    if is_bracket or (said and "y" in said[1]):
+    if is_bracket:
         return JsonTable(path, reading.encoding)
     if is_unicode_data(text.head):
         return UnicodeData(path, reading.encoding)
@@ -270,17 +246,14 @@ def _part(
 ) -> Part:
     sample = [row for _, row in islice(table.rows(), SAMPLE) if not isinstance(row, str)]
     if not sample:
-        raise UserError(
-            PATH, f"{name!r} without a record that can be read", "rows of data", "fill it"
-        )
+        got = f"{name!r} without a record that can be read"
+        raise UserError(PATH, got, "rows of data", "fill it")
     columns = find_columns(
         table.names,
         sample,
+        reading,
         shown=repr(str(path) if path else name),
-        text=reading.text_column,
-        emoji=reading.emoji_column,
         needs_emoji=needs_emoji,
         labels=labels,
-        from_text=reading.emoji_from_text,
     )
     return Part(name, path, table, columns, labels)

@@ -143,7 +143,6 @@ READ: dict[str, tuple[list[tuple[str, str]], str]] = {
     "emoji_mart.json": ([("grinning face", "😀"), ("pizza", "🍕")], "emoji: 'skins'"),
     "hex_keys.json": ([("grinning face", "😀"), ("pizza", "🍕")], "texts: 'name'"),
     "turns.jsonl": ([("hi", "👋"), ("i got promoted", "🎉"), ("pizza", "🍕")], "JSON lines"),
-    "records.yaml": (PIZZA_DOG, "YAML"),
     "emoji-test.txt": (
         [("grinning face", "😀"), ("smiling face", "☺️"), ("elf: light skin tone", "🧝🏻")],
         "a list of Unicode's",
