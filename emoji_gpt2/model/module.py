@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -23,7 +22,6 @@ from transformers import GPT2Config
 
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
-from emoji_gpt2.model.dropout import use_fast_dropout
 from emoji_gpt2.model.lora import adapt
 from emoji_gpt2.model.loss import (
     candidate_logits,
@@ -131,7 +129,6 @@ class EmojiGPT2(KeepsNetwork):
             self.base_model = stored.base_model
             self.model = network_of(stored, dropout)
             tokenizer = tokenizer_from_json(stored.tokenizer)
-        use_fast_dropout(self.model)
         attend_by_rows(self.model)
         self._adopt(tokenizer)
         self.val_metrics, self.test_metrics = EvaluationMetrics(), EvaluationMetrics()
@@ -218,17 +215,6 @@ class EmojiGPT2(KeepsNetwork):
                 f"that of {self.base_model!r}",
                 "give the model's pretrained as tokenizer",
             )
-
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Any = None,
-    ) -> None:
-        """Step, and free the gradients: Lightning keeps them until after the next forward pass."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        optimizer.zero_grad()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``.
