@@ -1,16 +1,13 @@
 """Make the package's data files from the files that Unicode and OpenAI publish.
 
-Use, for the next version of Unicode as well::
-
     python -m emoji_gpt2.emoji.build --emoji_test emoji-test.txt \
         --annotations cldr-en-annotations.json \
         --annotations_derived cldr-en-annotations-derived.json \
         --merges gpt2-merges.txt [--output DIR]
 
-It writes ``emoji_table.csv``, ``gpt2_merges.txt.gz`` and ``README.md``, the same bytes each time;
-``build_languages`` beside it makes names and keywords in other languages.
-Formats: emoji-test.txt (https://www.unicode.org/Public/) is described in its own header; the
-annotations are ``annotations/en/annotations.json`` of the npm packages cldr-annotations-full and
+It writes ``emoji_table.csv``, ``gpt2_merges.txt.gz`` and ``README.md``, the same bytes each time.
+emoji-test.txt (https://www.unicode.org/Public/) describes itself; the annotations are
+``annotations/en/annotations.json`` of the npm packages cldr-annotations-full and
 cldr-annotations-derived-full; the merges are GPT-2's ``vocab.bpe``.
 """
 
@@ -22,7 +19,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -65,17 +62,9 @@ To make the files anew, with the files of a newer version of Unicode say:
 
 
 def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTable:
-    """Read the fully-qualified emoji of an emoji-test.txt, in its order, and give them keywords.
-
-    Args:
-        path: The file.
-        keywords: By emoji without U+FE0F.
-
-    Raises:
-        UserError: When the file is missing, or has no such line.
-    """
+    """Return the fully-qualified emoji of an emoji-test.txt with keywords, by emoji sans U+FE0F."""
     rows, heading = [], {"group": "", "subgroup": ""}
-    for line in _read(path, "emoji_test").decode("utf-8", "replace").splitlines():
+    for line in read(path, "emoji_test").decode("utf-8", "replace").splitlines():
         if header := _HEADER.fullmatch(line):
             heading[header[1]] = header[2]
         elif match := _LINE.fullmatch(line):
@@ -97,18 +86,8 @@ def _name_flag(name: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
-    """Return names and keywords in CLDR's annotations.json, derived or not.
-
-    They are by emoji without U+FE0F; a name that the file lacks is empty.
-
-    Args:
-        path: The file.
-        option: The option that named it, for errors.
-
-    Raises:
-        UserError: When the file is missing or of another kind.
-    """
-    data = _read(path, option)
+    """Return names and keywords in CLDR's annotations.json, by emoji without U+FE0F."""
+    data = read(path, option)
     try:
         (root,) = json.loads(data).values()  # {"annotations" or "annotationsDerived": {…}}
         return {
@@ -122,42 +101,31 @@ def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
         raise UserError(option, f"{path}", f"CLDR's annotations.json ({error!r})") from error
 
 
-def read_merges(path: Path) -> bytes:
-    """Return GPT-2's merges, byte for byte; UserError when the file is anything else."""
-    data = _read(path, "merges")
-    if (found := hashlib.sha256(data).hexdigest()) != MERGES_SHA256:
-        wanted = f"{MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
-        raise UserError("merges", f"{path} with sha256 {found[:8]}…", wanted)
-    return data
-
-
-def _read(path: Path, option: str) -> bytes:
+def read(path: Path, option: str) -> bytes:
+    """Return a source's bytes."""
     if not path.is_file():
         raise MissingFileError(option, f"{path}", "a file that is there", "correct the path")
     return path.read_bytes()
 
 
-def table_csv(table: EmojiTable) -> str:
-    """Return the table as CSV: a header, one row per emoji, LF at the end of each.
+def joined(keywords: tuple[str, ...], emoji: str) -> str:
+    """Return keywords as one cell."""
+    if "|" in "".join(keywords):
+        raise UserError("annotations", f"{emoji} with a '|' in {keywords}")
+    return KEYWORD_SEPARATOR.join(keywords)
 
-    Raises:
-        UserError: When a keyword has the separator's "|" in it.
-    """
+
+def csv_bytes(rows: Iterable[Iterable[str]]) -> bytes:
+    """Return rows as CSV, LF at the end of each."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Emoji))
-    for row in table.values():
-        if "|" in "".join(row.keywords):
-            raise UserError("annotations", f"{row.emoji} with a '|' in {row.keywords}")
-        joined = KEYWORD_SEPARATOR.join(row.keywords)
-        writer.writerow([row.emoji, row.name, row.group, row.sub_group, row.codepoints, joined])
-    return out.getvalue()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode()
 
 
 def pack(data: bytes) -> bytes:
     """Return `data` as gzip without name and time, so that the same data gives the same bytes."""
     out = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=9, mtime=0) as file:
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
         file.write(data)
     return out.getvalue()
 
@@ -181,21 +149,37 @@ def build(sources: dict[str, Path], output: Path) -> EmojiTable:
     annotations: dict[str, Annotation] = {}
     for option in ("annotations_derived", "annotations"):
         annotations |= read_annotations(sources[option], option)
-    keywords = {text: words for text, (_, words) in annotations.items()}
-    table = read_emoji_test(sources["emoji_test"], keywords)
-    made = {
-        TABLE: table_csv(table).encode("utf-8"),
-        MERGES: pack(read_merges(sources["merges"])),
-        "README.md": readme(sources).encode("utf-8"),
-    }
+    table = read_emoji_test(
+        sources["emoji_test"], {text: words for text, (_, words) in annotations.items()}
+    )
+    cells = [
+        (e.emoji, e.name, e.group, e.sub_group, e.codepoints, joined(e.keywords, e.emoji))
+        for e in table.values()
+    ]
+    merges = read(sources["merges"], "merges")
+    if (found := hashlib.sha256(merges).hexdigest()) != MERGES_SHA256:
+        wanted = f"{MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
+        raise UserError("merges", f"{sources['merges']} with sha256 {found[:8]}…", wanted)
     output.mkdir(parents=True, exist_ok=True)
-    for name, data in made.items():
-        (output / name).write_bytes(data)
+    header = [field.name for field in fields(Emoji)]
+    (output / TABLE).write_bytes(csv_bytes([header, *cells]))
+    (output / MERGES).write_bytes(pack(merges))
+    (output / "README.md").write_text(readme(sources), encoding="utf-8")
     return table
 
 
+def run(make: Callable[[], str]) -> int:
+    """Print what was made and return 0, or 2 after printing what is wrong with a source."""
+    try:
+        print(make())
+    except UserError as error:
+        print(error.line(flag), file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 after printing what is wrong with a source."""
+    """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description="Make the data files of emoji_gpt2.")
     parser.add_argument("--emoji_test", type=Path, required=True, help="Unicode's emoji-test.txt")
     parser.add_argument("--annotations", type=Path, required=True, help="CLDR's, in English")
@@ -206,14 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     sources = vars(parser.parse_args(arguments))
     output = sources.pop("output")
-    try:
+
+    def make() -> str:
         table = build(sources, output)
-    except UserError as error:
-        print(error.line(flag), file=sys.stderr)
-        return 2
-    bare = sum(not row.keywords for row in table.values())
-    print(f"{output / TABLE}: {len(table)} emoji, {bare} without keywords")
-    return 0
+        bare = sum(not row.keywords for row in table.values())
+        return f"{output / TABLE}: {len(table)} emoji, {bare} without keywords"
+
+    return run(make)
 
 
 if __name__ == "__main__":

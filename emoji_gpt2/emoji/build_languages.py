@@ -1,7 +1,5 @@
 """Make the files of emoji names and keywords in languages other than English.
 
-Use, for a language that does not ship with the package or for the next version of CLDR::
-
     npm pack cldr-annotations-full@48.2.0 cldr-annotations-derived-full@48.2.0
     tar xzf cldr-annotations-full-48.2.0.tgz --one-top-level=full
     tar xzf cldr-annotations-derived-full-48.2.0.tgz --one-top-level=derived
@@ -10,23 +8,20 @@ Use, for a language that does not ship with the package or for the next version 
     python -m emoji_gpt2.fit --data.languages en,my_languages/eu.csv.gz
 
 It writes ``eu.csv.gz``, … and a ``README.md``, the same bytes each time; without ``--output`` the
-package's own files, and without languages those in ``SHIPPED``. An emoji's short name is CLDR's
-``tts``, its keywords are ``default`` (https://cldr.unicode.org); keywords of emoji with skin tones
+package's own files, and without languages those in ``SHIPPED``. Keywords of emoji with skin tones
 are left out, since nothing uses them.
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoji_gpt2.emoji.build import pack, read_annotations
+from emoji_gpt2.emoji.build import csv_bytes, joined, pack, read_annotations, run
 from emoji_gpt2.emoji.languages import COLUMNS, FOLDER, SUFFIX
-from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, EmojiTable
-from emoji_gpt2.errors import UserError, flag
+from emoji_gpt2.emoji.table import VARIATION_SELECTOR_16, EmojiTable
+from emoji_gpt2.errors import UserError
 
 # fmt: off
 SHIPPED = [
@@ -57,38 +52,20 @@ def sources_of(language: str, annotations: Path, derived: Path) -> dict[str, Pat
 
 
 def read_language(language: str, annotations: Path, derived: Path) -> list[tuple[str, str, str]]:
-    """Return emoji, name and joined keywords in a language, in table order.
-
-    Args:
-        language: A folder below the two others, such as ``pt-PT``.
-        annotations: The folder ``annotations`` of cldr-annotations-full.
-        derived: The folder ``annotationsDerived`` of cldr-annotations-derived-full.
-
-    Raises:
-        UserError: When there is no such language, or its files are of another kind.
-    """
+    """Return emoji, name and joined keywords in a language such as ``pt-PT``, in table order."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for option, path in sources_of(language, annotations, derived).items():
         found |= read_annotations(path, option)
     table, rows = EmojiTable.builtin(), []
     for emoji in table:
         name, keywords = found.get(emoji.replace(VARIATION_SELECTOR_16, ""), ("", ()))
-        if "|" in "".join(keywords):
-            raise UserError("annotations", f"{emoji} with a '|' in a keyword of {language}")
-        joined = "" if table.tones(emoji) else KEYWORD_SEPARATOR.join(keywords)
-        if name or joined:
-            rows.append((emoji, name, joined))
+        cell = "" if table.tones(emoji) else joined(keywords, emoji)
+        if name or cell:
+            rows.append((emoji, name, cell))
     if not rows:
         got = f"{annotations / language}, which names no emoji"
         raise UserError("annotations", got, remedy="take another")
     return rows
-
-
-def language_csv(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return the rows as CSV with a header, LF at the end of each."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
-    return out.getvalue()
 
 
 def build(languages: Sequence[str], annotations: Path, derived: Path, output: Path) -> None:
@@ -101,13 +78,13 @@ def build(languages: Sequence[str], annotations: Path, derived: Path, output: Pa
         lines.append(f"| `{one}{SUFFIX}` | {len(rows):,} | `{digest}` |")
     output.mkdir(parents=True, exist_ok=True)
     for one, rows in tables.items():
-        (output / f"{one}{SUFFIX}").write_bytes(pack(language_csv(rows).encode()))
+        (output / f"{one}{SUFFIX}").write_bytes(pack(csv_bytes([COLUMNS, *rows])))
     text = _README.format(rows="\n".join(lines))
     (output / "README.md").write_text(text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 after printing what is wrong with a source."""
+    """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description="Make emoji names and keywords of languages.")
     parser.add_argument("languages", nargs="*", help="CLDR's codes; none: those of the package")
     parser.add_argument("--annotations", type=Path, required=True, help="cldr-annotations-full's")
@@ -116,13 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=default, help="a folder")
     given = parser.parse_args(arguments)
     languages = given.languages or SHIPPED
-    try:
+
+    def make() -> str:
         build(languages, given.annotations, given.annotations_derived, given.output)
-    except UserError as error:
-        print(error.line(flag), file=sys.stderr)
-        return 2
-    print(f"{given.output}: {', '.join(languages)}")
-    return 0
+        return f"{given.output}: {', '.join(languages)}"
+
+    return run(make)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 """The emoji table in other languages: CLDR's short names and keywords.
 
-Use::
-
-    shipped_languages()                        # ["ar", "bn", …, "zh"]; English is the table's own
     german = table_in("de")                    # an EmojiTable
     german.name("🍕"), german.keywords("🍕")     # "Pizza", ("Essen", "Käse", …)
-    table_in("my_languages/eu.csv.gz")         # a file of ``emoji_gpt2.emoji.build_languages``
 
 A file is a gzipped CSV of emoji, name and keywords; an emoji that the language has no word for has
 no row. Source: https://cldr.unicode.org; the codes are CLDR's.
@@ -20,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from emoji_gpt2.emoji.resources import read_bytes
-from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable, split_keywords
 from emoji_gpt2.errors import UserError
 
 ENGLISH = "en"
@@ -64,10 +60,7 @@ def language_code(language: str) -> str:
 
 
 def table_in(language: str) -> EmojiTable:
-    """Return the emoji table with names and keywords in a language.
-
-    Args:
-        language: ``en``, one of ``shipped_languages()``, or a file.
+    """Return the emoji table in a language: ``en``, one of ``shipped_languages()``, or a file.
 
     Raises:
         UserError: When there is no such language, or the file is of another kind.
@@ -76,10 +69,7 @@ def table_in(language: str) -> EmojiTable:
         return EmojiTable.builtin()
     try:
         rows = list(csv.reader(io.StringIO(language_bytes(language).decode(), newline="")))
-        words = {
-            emoji: (name, tuple(joined.split(KEYWORD_SEPARATOR)) if joined else ())
-            for emoji, name, joined in rows[1:]
-        }
+        words = {emoji: (name, split_keywords(joined)) for emoji, name, joined in rows[1:]}
         return EmojiTable.builtin().translated(words)
     except (ValueError, KeyError) as error:
         raise UserError(
@@ -91,11 +81,7 @@ def table_in(language: str) -> EmojiTable:
 
 
 def language_bytes(language: str) -> bytes:
-    """Return the unpacked file of a language.
-
-    Raises:
-        UserError: When it cannot be read.
-    """
+    """Return the unpacked file of a language; ``UserError`` if it cannot be read."""
     if not _is_file(language):
         return read_bytes(f"{FOLDER}/{language}{SUFFIX}")
     try:

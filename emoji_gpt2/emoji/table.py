@@ -49,8 +49,6 @@ class Emoji:
     Attributes:
         emoji: The fully-qualified string.
         name: Unicode's English short name, such as ``waving hand: light skin tone``.
-        group: Such as ``People & Body``.
-        sub_group: Such as ``hand-fingers-open``.
         codepoints: Of `emoji`, in hexadecimal: ``1F44B 1F3FB``.
         keywords: CLDR's English search keywords, in CLDR's order.
     """
@@ -65,9 +63,6 @@ class Emoji:
 
 class EmojiTable(Mapping[str, Emoji]):
     """Emoji in table order, found by any of their spellings; iterating yields canonical strings.
-
-    Args:
-        rows: The emoji, in order.
 
     Raises:
         UserError: When two rows differ in U+FE0F only, or a row's emoji is empty.
@@ -96,15 +91,12 @@ class EmojiTable(Mapping[str, Emoji]):
         rows = csv.reader(io.StringIO(read_text("emoji_table.csv"), newline=""))
         next(rows)  # the header
         return cls(
-            Emoji(emoji, name, group, sub_group, codepoints, _keywords(joined))
+            Emoji(emoji, name, group, sub_group, codepoints, split_keywords(joined))
             for emoji, name, group, sub_group, codepoints, joined in rows
         )
 
     def translated(self, words: Mapping[str, tuple[str, tuple[str, ...]]]) -> "EmojiTable":
-        """Return the table with other names and keywords, of the emoji that have some.
-
-        Args:
-            words: Name, maybe empty, and keywords by emoji.
+        """Return the table of those emoji, with other names, maybe empty, and keywords.
 
         Raises:
             KeyError: When an emoji is not in this table.
@@ -185,12 +177,7 @@ class EmojiTable(Mapping[str, Emoji]):
     def with_tone(self, emoji: str, tone: str | None) -> str:
         """Return the emoji with `tone` for every person in it, instead of the tones that it has.
 
-        Args:
-            emoji: Any spelling of an emoji of the table.
-            tone: A key of `SKIN_TONES`, or None for no tone.
-
-        Returns:
-            A canonical string; the given emoji's when it cannot carry a tone.
+        An emoji that cannot carry a tone stays; None takes tones away.
 
         Raises:
             UserError: When there is no such tone.
@@ -255,7 +242,8 @@ def _key(text: str) -> str:
     return text.replace(VARIATION_SELECTOR_16, "")
 
 
-def _keywords(joined: str) -> tuple[str, ...]:
+def split_keywords(joined: str) -> tuple[str, ...]:
+    """Return the keywords of a cell."""
     return tuple(joined.split(KEYWORD_SEPARATOR)) if joined else ()
 
 

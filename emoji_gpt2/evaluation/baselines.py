@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from emoji_gpt2.emoji.table import Emoji, EmojiTable
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import normalize_text, words
 
 Array = np.ndarray
@@ -36,11 +36,6 @@ def most_frequent(counts_V: Array) -> Array:
     smoothed_V = counts_V + 1 - 1e-6 * np.arange(size) / size
     scores_V: Array = np.log(smoothed_V / smoothed_V.sum())
     return scores_V
-
-
-def _description(emoji: Emoji, left_out: Container[str]) -> str:
-    texts = (emoji.name, *emoji.keywords)
-    return " ".join(text for text in texts if normalize_text(text) not in left_out)
 
 
 class LexicalMatcher:
@@ -65,7 +60,11 @@ class LexicalMatcher:
         toned: bool = True,
         left_out: Container[str] = (),
     ) -> None:
-        described = [set(words(_description(table[e], left_out))) for e in table]
+        texts_V = [(one.name, *one.keywords) for one in table.values()]
+        described = [
+            {word for text in texts if normalize_text(text) not in left_out for word in words(text)}
+            for texts in texts_V
+        ]
         self._toned_V = np.array([bool(table.tones(e)) for e in table])
         ranked = toned | ~self._toned_V
         emoji_of: dict[str, list[int]] = defaultdict(list)

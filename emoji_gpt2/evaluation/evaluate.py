@@ -16,17 +16,11 @@ from typing import get_args
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
-from emoji_gpt2.evaluation.measure import (
-    Measured,
-    Task,
-    answer_statistics,
-    measure,
-    statistics,
-)
+from emoji_gpt2.evaluation.measure import Task, answer_statistics, measure, statistics
 from emoji_gpt2.evaluation.rankers import ConstantRanker, ModelRanker, Ranker, SemanticRanker
 from emoji_gpt2.evaluation.references import NAMES, References, Rows, read_references
 from emoji_gpt2.evaluation.report import Evaluation, System
-from emoji_gpt2.evaluation.scores import Estimate, bootstrap, calibration_error
+from emoji_gpt2.evaluation.scores import Estimate, Statistic, bootstrap, calibration_error
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.tables.source import Reading
@@ -89,14 +83,36 @@ def evaluate(
     )
     read = partial(read_references, cache_dir=default_cache_dir(), candidates=allowed)
     task = Task(read(data, reading=reading), EmojiTable.builtin(), allowed)
+    references = task.references
     training = None
     if train_data is not None:
         reading = replace(reading, labels_path=None)
         training = read(train_data, reading=reading, argument="train_data")
-    baselines = _baselines(task, training, semantic_model)
-    ranker = _model_ranker(model, batch_size, device)
-    notes = _notes(task, training, of_names=data == NAMES)
-    return _evaluation(ranker, baselines, task, max_emoji, notes, resamples, seed)
+    rankers = _baselines(task, training, semantic_model)
+    note = ModelRanker.name if isinstance(model, EmojiGenerator) else str(model)
+    if not isinstance(model, EmojiGenerator):
+        model = EmojiGenerator.from_pretrained(model, device=device)
+    ranker = ModelRanker(model, note, batch_size)
+    answers: list[str] | None = None
+    if allowed is None:
+        max_emoji = max_emoji or min(ANSWER_LENGTH, max(map(len, references.rows)))
+        answers = model.generate(references.texts, max_emoji, batch_size=batch_size)
+    estimate = partial(bootstrap, n_texts=len(references.texts), resamples=resamples, seed=seed)
+    return Evaluation(
+        model=note,
+        texts=len(references.texts),
+        rows=len(references.rows),
+        single_label=task.exact.single_label,
+        candidates=allowed,
+        max_emoji=max_emoji,
+        systems={
+            ranker.name: _system(ranker, task, estimate, answers),
+            **{one.name: _system(one, task, estimate) for one in rankers},
+        },
+        notes=_notes(task, training, of_names=data == NAMES),
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def _checked(
@@ -112,11 +128,11 @@ def _checked(
     if max_emoji is not None:
         raise UserError("max_emoji", str(max_emoji), "no {candidates} beside it", "drop one")
     table, joined = EmojiTable.builtin(), "".join(given)
-    allowed = list(dict.fromkeys(table.split(joined)))
+    allowed = set(table.split(joined))
     rest = "".join(table.residue(joined).replace(",", " ").split())
     check("candidates", joined, fine=not rest, wanted=f"emoji only, not {rest!r}")
     check("candidates", joined, fine=len(allowed) > 1, wanted="at least two different emoji")
-    return sorted(allowed, key=list(table).index)
+    return [emoji for emoji in table if emoji in allowed]
 
 
 def _baselines(task: Task, training: References | None, semantic_model: str | None) -> list[Ranker]:
@@ -131,67 +147,26 @@ def _baselines(task: Task, training: References | None, semantic_model: str | No
     return rankers
 
 
-def _model_ranker(
-    model: str | Path | EmojiGenerator, batch_size: int, device: str | None
-) -> ModelRanker:
-    if isinstance(model, EmojiGenerator):
-        return ModelRanker(model, ModelRanker.name, batch_size)
-    generator = EmojiGenerator.from_pretrained(model, device=device)
-    return ModelRanker(generator, str(model), batch_size)
-
-
-def _evaluation(
-    model: ModelRanker,
-    baselines: Sequence[Ranker],
-    task: Task,
-    max_emoji: int | None,
-    notes: list[str],
-    resamples: int,
-    seed: int,
-) -> Evaluation:
-    """Measure everything."""
-    references = task.references
-    estimate = partial(bootstrap, n_texts=len(references.texts), resamples=resamples, seed=seed)
-    ranked = measure(model, task)
-    if task.candidates is None:  # then the model generates answers, and baselines answer by sets
-        max_emoji = max_emoji or min(ANSWER_LENGTH, max(map(len, references.rows)))
-        generated = model.generate(references.texts, max_emoji)
-        ranked.best = [tuple(task.table.split(answer)) for answer in generated]
-    systems = {model.name: _system(ranked, task, model.note, estimate)}
-    for one in baselines:
-        found = measure(one, task, _answer_length(references))
-        systems[one.name] = _system(found, task, one.note, estimate)
-    return Evaluation(
-        model=model.note,
-        texts=len(references.texts),
-        rows=len(references.rows),
-        single_label=task.exact.single_label,
-        candidates=task.candidates,
-        max_emoji=max_emoji,
-        systems=systems,
-        notes=notes,
-        resamples=resamples,
-        seed=seed,
-    )
-
-
-def _answer_length(references: References) -> int:
-    return max(1, round(references.mean_length()))
-
-
 def _system(
-    found: Measured, task: Task, note: str, estimate: Callable[..., dict[str, Estimate]]
+    ranker: Ranker,
+    task: Task,
+    estimate: Callable[[dict[str, Statistic]], dict[str, Estimate]],
+    answers: Sequence[str] | None = None,
 ) -> System:
-    sides: list[dict[str, Estimate]] = []
+    """Return a ranker's scores; without ``answers``, its best emoji are its answers."""
+    found = measure(ranker, task, task.references.answer_length())
+    if answers is not None:
+        found.best = [tuple(task.table.split(answer)) for answer in answers]
+    sides = []
     for side, one in ((task.exact, found.exact), (task.untoned, found.untoned)):
-        scores = statistics(one, side, likely=found.log_probabilities)
+        scores = statistics(one, side, likely=ranker.log_probabilities)
         if task.candidates is None:
             scores |= answer_statistics(found.best, side)
         sides.append(estimate(scores))
-        if found.log_probabilities:
+        if ranker.log_probabilities:
             error = calibration_error(one.confidence_T, one.rank_T == 1)
             sides[-1]["ece"] = Estimate(error)
-    return System(note, *sides)
+    return System(ranker.note, *sides)
 
 
 def _notes(task: Task, training: References | None, *, of_names: bool) -> list[str]:
@@ -199,21 +174,18 @@ def _notes(task: Task, training: References | None, *, of_names: bool) -> list[s
     notes = [*references.took, references.summary()]
     if of_names:
         notes.append("The lexical matchers know these names, and so the answers")
+    rows = f"{len(references.rows):,} rows"
     if several := references.with_several():
-        notes.append(
-            f"No accuracy and macro-F1, which need one emoji per row: {several:,} of "
-            f"{len(references.rows):,} rows have several"
-        )
+        few = f"{several:,} of {rows} have several"
+        notes.append(f"No accuracy and macro-F1, which need one emoji per row: {few}")
     else:
-        notes.append(
-            f"Accuracy and macro-F1 are over {len(references.rows):,} rows, one emoji each"
-        )
+        notes.append(f"Accuracy and macro-F1 are over {rows}, one emoji each")
     if training is not None:
         seen = len(set(training.texts) & set(references.texts))
         notes.append(f"Training data: {training.summary()}")
         notes.append(f"{seen:,} of the evaluated texts are in the training data, too")
     if task.candidates is None:
-        length = _answer_length(references)
+        length = references.answer_length()
         notes.append(
             f"Sets of a baseline: its {length} best emoji, as many as an answer has on average"
         )

@@ -31,12 +31,6 @@ from emoji_gpt2.evaluation.scores import (
 class Side:
     """The right emoji of all texts, with skin tones or without, and the scores they are found by.
 
-    Args:
-        references: The texts and their answers.
-        table: The emoji.
-        candidates: Those that may be answered, at least all of the answers.
-        tones: Whether emoji that differ only in skin tones are different.
-
     Attributes:
         emoji: The emoji that are different; the arrays below hold indices into this list.
         answers: Per text, the emoji of each of its rows.
@@ -84,20 +78,14 @@ class Side:
 
 
 class Task:
-    """Texts to evaluate on, exactly and with skin tones left aside.
-
-    Args:
-        references: At least one text.
-        table: The emoji.
-        candidates: The emoji that may be answered; None is all.
-    """
+    """Texts to evaluate on, exactly and with skin tones left aside; candidates None are all."""
 
     def __init__(
         self, references: References, table: EmojiTable, candidates: Sequence[str] | None = None
     ) -> None:
         self.references, self.table = references, table
-        self.candidates = None if candidates is None else list(candidates)
-        allowed = self.candidates or list(table)
+        self.candidates = candidates
+        allowed = candidates or list(table)
         self.exact = Side(references, table, allowed, tones=True)
         self.untoned = Side(references, table, allowed, tones=False)
 
@@ -120,29 +108,18 @@ class Found(NamedTuple):
 
 @dataclass
 class Measured:
-    """A ranker's results on both sides, and its answers.
-
-    Attributes:
-        exact: With skin tones.
-        untoned: Without.
-        best: The best emoji of each text.
-        log_probabilities: Whether the ranker gave such.
-    """
+    """A ranker's results with skin tones and without, and the best emoji of each text."""
 
     exact: Found
     untoned: Found
     best: list[Answer]
-    log_probabilities: bool
 
 
 def measure(ranker: Ranker, task: Task, answer_length: int = 1) -> Measured:
     """Return a ranker's results on a task.
 
-    Args:
-        ranker: A model or a baseline.
-        task: The texts.
-        answer_length: How many of the best emoji are an answer; of scores that are no
-            probabilities, those above 0 only: the others share nothing with the text.
+    An answer is the best ``answer_length`` emoji; of scores that are no probabilities, those above
+    0 only, since the others share nothing with the text.
     """
     likely = ranker.log_probabilities
     sides = (task.exact, task.untoned)
@@ -157,7 +134,7 @@ def measure(ranker: Ranker, task: Task, answer_length: int = 1) -> Measured:
                 best += _top(scores, side.emoji, answer_length, -np.inf if likely else 0.0)
         done += len(scores_BV)
     exact, untoned = (Found(*map(np.concatenate, zip(*found, strict=True))) for found in parts)
-    return Measured(exact, untoned, best, likely)
+    return Measured(exact, untoned, best)
 
 
 def _of_batch(scores_BV: Array, side: Side, first: int, *, likely: bool) -> Found:
@@ -178,14 +155,9 @@ def _top(scores_BV: Array, emoji: Sequence[str], length: int, above: float) -> I
 
 
 def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic]:
-    """Return the scores of a ranking.
+    """Return the scores of a ranking, ``likely`` if it is of log-probabilities.
 
     hit@k and MRR are means over texts, accuracy and macro-F1 over rows, where each has one emoji.
-
-    Args:
-        found: What a ranker gave.
-        side: What is right.
-        likely: Whether the ranker gave log-probabilities.
     """
     scores: dict[str, Statistic] = {f"hit_at_{k}": mean(found.rank_T <= k) for k in (1, 5, 10)}
     scores["mrr"] = mean(1 / found.rank_T)
@@ -200,12 +172,7 @@ def statistics(found: Found, side: Side, *, likely: bool) -> dict[str, Statistic
 
 
 def answer_statistics(answers: Sequence[Answer], side: Side) -> dict[str, Statistic]:
-    """Return precision, recall and F1 of the answers as sets, and how many match exactly, in order.
-
-    Args:
-        answers: Of each text, emoji of the table.
-        side: What they should be.
-    """
+    """Return precision, recall and F1 of the answers as sets, and how many match in order."""
     plain = [tuple(map(side.plain, answer)) for answer in answers]
     pairs = list(zip(plain, side.answers, strict=True))
     f1, precision, recall = np.array([set_scores(answer, wanted) for answer, wanted in pairs]).T

@@ -54,19 +54,9 @@ class ModelRanker:
         for scores_BV in self._generator.log_probabilities(texts, self._batch_size):
             yield scores_BV.cpu().numpy()
 
-    def generate(self, texts: Sequence[str], max_emoji: int) -> list[str]:
-        """Return each text's answer, of ``max_emoji`` at most."""
-        return self._generator.generate(texts, max_emoji, batch_size=self._batch_size)
-
 
 class ConstantRanker:
-    """The most frequent emoji first, whatever the text, with their frequencies as probabilities.
-
-    Args:
-        table: The emoji.
-        counts: How often each was counted.
-        note: Where they were counted.
-    """
+    """The most frequent emoji first, whatever the text, with their frequencies as probabilities."""
 
     name = "most frequent"
     log_probabilities = True
@@ -86,10 +76,6 @@ class SemanticRanker:
 
     An emoji's embedding is the mean of those of its name and keywords. A name that is also a
     keyword counts twice, which ranks better than counting it once.
-
-    Args:
-        table: The emoji.
-        model: Name or folder of a sentence-transformers model.
 
     Raises:
         UserError: sentence-transformers is not installed, or cannot load the model.

@@ -49,6 +49,10 @@ class References:
         """Return how many rows have several different emoji; without any, it is classification."""
         return sum(len(set(answer)) > 1 for answer in self.rows)
 
+    def answer_length(self) -> int:
+        """Return the mean length of an answer, rounded, at least 1."""
+        return max(1, round(self.mean_length()))
+
     def mean_length(self) -> float:
         """Return how many distinct emoji an answer has on average."""
         return sum(len(set(answer)) for answer in self.rows) / len(self.rows)
@@ -80,8 +84,8 @@ def merged(
     Args:
         examples: Texts, normalised, and their emoji.
         report: Counts the rows read and dropped.
-        candidates: The emoji that may be answered: others are removed from the answers, and rows
-            without any of them are dropped.
+        candidates: The emoji that may be answered; others are removed, and rows without any left
+            are dropped.
     """
     report = report or Report("pairs")
     answers_of: dict[str, list[Answer]] = {}
@@ -138,9 +142,7 @@ def read_references(
     return references
 
 
-def _source(
-    rows: str | Path | Sequence[tuple[str, str]], reading: Reading | None, cache_dir: Path
-) -> Source:
+def _source(rows: Rows, reading: Reading | None, cache_dir: Path) -> Source:
     if isinstance(rows, str | Path):
         return open_source(rows, reading, cache_dir=cache_dir)
     import pandas as pd  # noqa: PLC0415 (slow, and needed for pairs only)

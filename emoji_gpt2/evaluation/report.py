@@ -51,15 +51,12 @@ class Evaluation:
 
     Attributes:
         model: Where it came from.
-        texts: How many distinct texts.
-        rows: How many rows of the table these are.
         single_label: Whether each row has one emoji; accuracy and macro-F1 are over rows then.
         candidates: The emoji that could be answered; None is all.
         max_emoji: Emoji that a generated answer could have; None if none was generated.
         systems: The model and the baselines by name.
         notes: What was read and dropped.
         resamples: Of the bootstrap.
-        seed: Of the bootstrap.
     """
 
     model: str

@@ -7,7 +7,7 @@ NumPy only. Shapes: T texts, R rows of the table, B texts of a batch, V emoji, P
 a right emoji of it, C counts of the texts (one per resample).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,31 +44,22 @@ def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:
     return Ranks(1 + before_BV.sum(1), np.where(tied_B, -1, scores_BV.argmax(1)))
 
 
-class SetScores(NamedTuple):
-    """Scores of an answer as a set of emoji, from 0 to 1."""
-
-    f1: float
-    precision: float
-    recall: float
-
-
-def set_scores(answer: Collection[str], references: Sequence[Collection[str]]) -> SetScores:
-    """Return the scores against the reference with the highest F1; an empty answer has 0."""
-    given, best = set(answer), SetScores(0.0, 0.0, 0.0)
+def set_scores(
+    answer: Collection[str], references: Sequence[Collection[str]]
+) -> tuple[float, float, float]:
+    """Return F1, precision and recall against the reference with the highest F1."""
+    given, best = set(answer), (0.0, 0.0, 0.0)
     for wanted in map(set, references):
         if shared := len(given & wanted):
             f1 = 2 * shared / (len(given) + len(wanted))
-            best = max(best, SetScores(f1, shared / len(given), shared / len(wanted)))
+            best = max(best, (f1, shared / len(given), shared / len(wanted)))
     return best
 
 
 def calibration_error(confidence_T: Array, hit_T: Array, bins: int = BINS) -> float:
     """Return the expected calibration error: the gap of confidence and hit rate, a mean over texts.
 
-    Args:
-        confidence_T: The probability of each first guess.
-        hit_T: Whether it is right.
-        bins: A probability that lies between two of them is in the lower one.
+    A probability that lies between two bins is in the lower one.
     """
     bin_T = np.clip(np.ceil(confidence_T * bins).astype(int) - 1, 0, bins - 1)
     return float(np.abs(np.bincount(bin_T, confidence_T - hit_T)).sum() / len(bin_T))
@@ -108,12 +99,7 @@ def macro_f1(text_R: Array, label_R: Array, predicted_T: Array) -> Statistic:
 
     As scikit-learn's ``f1_score(y_true, y_pred, labels=numpy.unique(y_true), average="macro")``: a
     class that is predicted only has no F1 of its own, so that the average is over the same classes
-    for every model.
-
-    Args:
-        text_R: The text of each row.
-        label_R: The class of each row.
-        predicted_T: The class predicted of each text, -1 for none.
+    for every model. The predicted class is -1 for none.
     """
     n_classes = 2 + max(label_R.max(), predicted_T.max())  # 0 is none
     right_R, guess_R = 1 + label_R, 1 + predicted_T[text_R]
@@ -136,30 +122,20 @@ def bootstrap(
     """Return each statistic with the 95 % interval of its percentile bootstrap over texts.
 
     Texts, not rows, are drawn: rows of one text belong together (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993, chapter 13). All statistics see the same resamples.
-
-    Args:
-        statistics: By name, of the same texts.
-        n_texts: How many texts there are.
-        resamples: How many; 0 gives no intervals.
-        seed: Of the resamples.
+    Introduction to the Bootstrap, 1993, chapter 13). All statistics see the same resamples; 0
+    resamples give no intervals.
     """
     once = np.ones((1, n_texts))
     values = {name: float(one(once)[0]) for name, one in statistics.items()}
     if not resamples:
         return {name: Estimate(value) for name, value in values.items()}
     found: dict[str, list[Array]] = {name: [] for name in statistics}
-    for counts_CT in _resamples(n_texts, resamples, seed):
-        for name, one in statistics.items():
-            found[name].append(one(counts_CT))
-    ends = {name: np.percentile(np.concatenate(f), INTERVAL).tolist() for name, f in found.items()}
-    return {name: Estimate(values[name], *ends[name]) for name in statistics}
-
-
-def _resamples(n_texts: int, resamples: int, seed: int) -> Iterator[Array]:
-    """Yield how often each text is drawn, ``[C, T]``, for some resamples at a time."""
     rng = np.random.default_rng(seed)
     at_once = max(1, _BLOCK // n_texts)
     for start in range(0, resamples, at_once):
         n = min(at_once, resamples - start)
-        yield rng.multinomial(n_texts, np.full(n_texts, 1 / n_texts), n).astype(np.float64)
+        counts_CT = rng.multinomial(n_texts, np.full(n_texts, 1 / n_texts), n).astype(np.float64)
+        for name, one in statistics.items():
+            found[name].append(one(counts_CT))
+    ends = {name: np.percentile(np.concatenate(f), INTERVAL).tolist() for name, f in found.items()}
+    return {name: Estimate(values[name], *ends[name]) for name in statistics}

@@ -27,10 +27,7 @@ def add_embeddings(
 ) -> None:
     """Give ``model`` a row for each token of ``tokenizer`` and start those of ``new_tokens``.
 
-    Args:
-        model: Changed in place; input and output embeddings stay tied.
-        tokenizer: With emoji tokens.
-        new_tokens: The tokens that the model has not learnt; others keep their rows.
+    Others keep their rows; input and output embeddings stay tied.
     """
     n_tokens = max(len(tokenizer), model.config.vocab_size)
     model.resize_token_embeddings(n_tokens, mean_resizing=False)
@@ -42,7 +39,9 @@ def add_embeddings(
     mean_D = rows_VD[known].mean(0)
     table = EmojiTable.builtin()
     texts = [describe(table, one) for one in table]  # rarity is that in the whole table
-    starts_ED = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
+    ids = iter(encode_texts(tokenizer, [text for group in texts for text in group]))
+    described = [[token for _ in group for token in next(ids)] for group in texts]
+    starts_ED = _weighted_means(rows_VD, described, mean_D)
     starts_ED *= norm / starts_ED.norm(dim=1, keepdim=True).clamp(min=1e-12)
     rows = torch.tensor(token_ids(tokenizer, table))
     rows_VD[rows[~known[rows]]] = starts_ED[~known[rows]]
@@ -57,21 +56,12 @@ def start_as_bag_of_words(model: GPT2LMHeadModel) -> None:
     The first layer attends almost evenly at the start; with values and output passed on unchanged
     (identity matrices), small position embeddings and an ``<|emoji|>`` near zero, the last hidden
     state is that mean, and the tied projection finds the emoji that start from the same words.
-
-    Args:
-        model: Newly initialised, with ``add_embeddings`` done; changed in place.
     """
     attention: Any = model.transformer.h[0].get_submodule("attn")
     width = model.config.n_embd
     attention.c_attn.weight[:, 2 * width :] = torch.eye(width)  # the values of query, key, value
     attention.c_proj.weight.copy_(torch.eye(width))
     model.transformer.wpe.weight.mul_(0.1)
-
-
-def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[list[int]]:
-    """Return the tokens of each emoji's description."""
-    ids = iter(encode_texts(tokenizer, [text for group in texts for text in group]))
-    return [[token for _ in group for token in next(ids)] for group in texts]
 
 
 def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 
 from emoji_gpt2.files import apply_umask
@@ -61,7 +60,7 @@ def save_transformers_folder(
     """Write config, weights, tokenizer, generation config and card, all or nothing.
 
     Args:
-        model: With tied embeddings; it is saved in the precision that it has, with LoRA merged.
+        model: It is saved in the precision that it has, with LoRA merged.
         tokenizer: With emoji tokens.
         folder: Replaced if it is there.
         card: The README.md, which is signed; None writes a short one that fits any such model.
@@ -98,8 +97,7 @@ def _save_tokenizer(tokenizer: GPT2Tokenizer, n_positions: int, folder: Path) ->
 def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationConfig:
     """Return settings under which ``generate`` gives at least one emoji and nothing else."""
     end = eos_id(tokenizer)
-    allowed = torch.zeros(vocab_size, dtype=torch.bool)
-    allowed[candidate_tokens(tokenizer)] = True
+    allowed = set(candidate_tokens(tokenizer))
     return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=end,
         eos_token_id=end,
@@ -107,5 +105,5 @@ def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationCo
         max_new_tokens=MAX_NEW_TOKENS,
         min_new_tokens=1,
         do_sample=False,  # a pipeline would sample, at temperature 0.7
-        suppress_tokens=torch.nonzero(~allowed).flatten().tolist(),
+        suppress_tokens=[token for token in range(vocab_size) if token not in allowed],
     )

@@ -4,10 +4,9 @@
     plain = merged(model)                                          # a GPT2LMHeadModel without LoRA
 
 LoRA (Hu et al., https://arxiv.org/abs/2106.09685) learns ``alpha / rank * B A`` beside each of
-attention's projections, whose own weights stay as they are; ``peft`` makes the layers. Whatever is
-frozen, the token embeddings are trained, for an emoji's row among them is new: they are 38.6 of
-GPT-2's 124 million parameters. They stay tied to the output, since the model is changed in place
-and not wrapped.
+attention's projections; ``peft`` makes the layers. Whatever is frozen, the token embeddings are
+trained, for an emoji's row among them is new. They stay tied to the output, since the model is
+changed in place and not wrapped.
 """
 
 import copy
@@ -24,13 +23,7 @@ PROJECTIONS = r"transformer\.h\.\d+\.attn\.(c_attn|c_proj)"
 def adapt(
     model: GPT2LMHeadModel, freeze_layers: int, lora_rank: int, lora_alpha: int | None
 ) -> None:
-    """Freeze what is not to be trained, in place.
-
-    Args:
-        model: With its final embeddings.
-        freeze_layers: How many blocks to freeze, from the first.
-        lora_rank: Of LoRA; 0 adds none. Else all is frozen but LoRA and the token embeddings.
-        lora_alpha: LoRA's scale times its rank; None is twice the rank.
+    """Freeze what is not to be trained, in place; the options are those of ``EmojiGPT2``.
 
     Raises:
         UserError: the model has fewer blocks, or ``peft`` is not installed.

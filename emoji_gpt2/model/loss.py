@@ -24,9 +24,7 @@ def candidate_logits(hidden_ND: Tensor, candidates_VD: Tensor) -> Tensor:
 def masked_cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, int]:
     """Return the summed cross-entropy in nats and the number of positions it is summed over.
 
-    Args:
-        logits_NV: Scores, ``[N, V]``; N may be 0, then the sum is a zero that touches the graph.
-        labels_N: The right candidate's index in 0..V-1, ``[N]``.
+    Of no position, it is a zero that touches the graph.
     """
     return F.cross_entropy(logits_NV, labels_N, reduction="sum"), labels_N.numel()
 
@@ -37,8 +35,7 @@ def soft_cross_entropy(
     """Return ``masked_cross_entropy`` with several right answers at some positions.
 
     Such a position costs -sum(q * log p) over its answers instead of -log p of its label
-    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7); with one answer of
-    probability 1, that is the same.
+    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
 
     Args:
         logits_NV: Scores, ``[N, V]``.
@@ -59,11 +56,9 @@ def soft_cross_entropy(
 def share_of_step(nats: Tensor, count: Tensor | int, batch: Batch, world_size: int) -> Tensor:
     """Return a micro-batch's part of the mean loss over its optimizer step.
 
-    Whoever trains divides it by the micro-batches of a step, as Lightning's
-    ``accumulate_grad_batches`` does, and averages over ranks, as DDP does: what is left is the sum
-    over all supervised tokens of the step, divided once by their number. No rank has to ask the
-    others, for the loader knows that number (``Batch.step_tokens``). Where it does not, this is the
-    mean over the batch.
+    Lightning divides it by the micro-batches of a step, and DDP averages over ranks: what is left
+    is the sum over all supervised tokens of the step, divided once by their number, which the
+    loader knows (``Batch.step_tokens``). Where it does not, this is the mean over the batch.
 
     Args:
         nats: The summed loss of the micro-batch.
@@ -73,9 +68,8 @@ def share_of_step(nats: Tensor, count: Tensor | int, batch: Batch, world_size: i
         world_size: The number of ranks.
     """
     n_tokens = batch.labels_N.numel()
-    step_tokens = batch.step_tokens
-    if step_tokens is None:
-        step_tokens, world_size = n_tokens, 1
-    parts = world_size * (1 if batch.step_tokens is None else batch.step_batches)
     count = max(count, 1) if isinstance(count, int) else count.clamp(min=1)
-    return nats * (n_tokens / count * parts / max(step_tokens, 1))
+    if batch.step_tokens is None:
+        return nats * (n_tokens / count / max(n_tokens, 1))
+    parts = world_size * batch.step_batches
+    return nats * (n_tokens / count * parts / max(batch.step_tokens, 1))

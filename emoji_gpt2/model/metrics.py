@@ -56,14 +56,7 @@ class Mean(Metric):
 
 
 class EvaluationMetrics(nn.Module):
-    """What is measured of one held-out split.
-
-    Attributes:
-        loss: Cross-entropy in nats per supervised token.
-        hit_at_1: Share of texts with a right answer as the best emoji.
-        hit_at_5: Share of texts with a right answer among the five best emoji.
-        mrr: Mean over texts of 1 / rank of the best right answer.
-    """
+    """Of one held-out split: nats per supervised token; over texts, hit@1, hit@5 and MRR."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,9 +4,6 @@
     model = EmojiGPT2(config={"n_layer": 4, "n_embd": 256, "n_head": 4})   # from scratch
     Trainer(max_epochs=3).fit(model, datamodule=EmojiDataModule("emoji_df.csv"))
 
-The network is there as soon as the module is, its behaviour is in its attributes, and its state
-says what it is: a subclass may have arguments, layers, hooks and steps of its own.
-
 Shapes: B rows, T tokens, D width, N supervised positions, V candidates: end of text, then all
 emoji in table order.
 """
@@ -15,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -23,7 +19,6 @@ from transformers import GPT2Config
 
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
-from emoji_gpt2.model.dropout import use_fast_dropout
 from emoji_gpt2.model.lora import adapt
 from emoji_gpt2.model.loss import (
     candidate_logits,
@@ -32,11 +27,7 @@ from emoji_gpt2.model.loss import (
     soft_cross_entropy,
 )
 from emoji_gpt2.model.metrics import EvaluationMetrics, best_answer_rank
-from emoji_gpt2.model.network import (
-    loading,
-    network_of,
-    new_network,
-)
+from emoji_gpt2.model.network import loading, network_of, new_network
 from emoji_gpt2.model.optim import (
     WarmupCosine,
     decay_groups,
@@ -46,9 +37,7 @@ from emoji_gpt2.model.optim import (
 )
 from emoji_gpt2.model.packing import attend_by_rows, pack
 from emoji_gpt2.model.state import KeepsNetwork
-from emoji_gpt2.tokenizer import (
-    tokenizer_from_json,
-)
+from emoji_gpt2.tokenizer import tokenizer_from_json
 
 BAR = ("loss", "hit_at_1")
 """What of an evaluation the progress bar shows."""
@@ -102,14 +91,12 @@ class EmojiGPT2(KeepsNetwork):
             ("dropout", dropout, 0 <= (dropout or 0) < 1, "0 to below 1, or null"),
             ("freeze_layers", freeze_layers, freeze_layers >= 0, "0 or more"),
             ("lora_rank", lora_rank, lora_rank >= 0, "0 or more"),
-            (
-                "lora_alpha",
-                lora_alpha,
-                lora_alpha is None or lora_alpha > 0,
-                "more than 0, or null",
-            ),
         ):
             check(f"model.{name}", value, fine=fine, wanted=wanted)
+        if lora_alpha is not None:
+            check(
+                "model.lora_alpha", lora_alpha, fine=lora_alpha > 0, wanted="more than 0, or null"
+            )
         if isinstance(config, GPT2Config):
             config = config.to_diff_dict()
         self.save_hyperparameters()
@@ -131,16 +118,13 @@ class EmojiGPT2(KeepsNetwork):
             self.base_model = stored.base_model
             self.model = network_of(stored, dropout)
             tokenizer = tokenizer_from_json(stored.tokenizer)
-        use_fast_dropout(self.model)
         attend_by_rows(self.model)
         self._adopt(tokenizer)
         self.val_metrics, self.test_metrics = EvaluationMetrics(), EvaluationMetrics()
         self.further_metrics = nn.ModuleDict()
 
     def forward(self, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
-        """Return the scores of all candidates at the given positions, ``[N, V]``.
-
-        They are in float32, in a model of float64 in float64.
+        """Return the scores of all candidates at the given positions, ``[N, V]``, in float32.
 
         Args:
             ids_BT: Token ids, padded on the right with anything: a causal model does not see it.
@@ -172,10 +156,6 @@ class EmojiGPT2(KeepsNetwork):
 
         Override it to train on another loss; the mean over an optimizer step, all micro-batches
         and ranks is taken elsewhere. Validation always measures cross-entropy.
-
-        Args:
-            logits_NV: The scores of all candidates at the supervised positions.
-            batch: What they are of.
         """
         return soft_cross_entropy(
             logits_NV,
@@ -219,22 +199,8 @@ class EmojiGPT2(KeepsNetwork):
                 "give the model's pretrained as tokenizer",
             )
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Any = None,
-    ) -> None:
-        """Step, and free the gradients: Lightning keeps them until after the next forward pass."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        optimizer.zero_grad()
-
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``.
-
-        Of several loaders, ``/dataloader_idx_0`` and so on is added to the names, as ever.
-        """
+        """Count the batch in ``val/loss``, ``val/hit_at_1``, ``val/hit_at_5`` and ``val/mrr``."""
         self._evaluate(batch, "val", dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -275,10 +241,7 @@ class EmojiGPT2(KeepsNetwork):
     def predict_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0, top_k: int = 5
     ) -> tuple[Tensor, Tensor]:
-        """Return each text's best emoji: token ids and probabilities, both ``[B, top_k]``.
-
-        The probabilities are over all emoji.
-        """
+        """Return each text's best emoji: ids and probabilities over all, both ``[B, top_k]``."""
         self._check(batch)
         logits_BV = self(batch.ids_BT, batch.first_B)[:, 1:]
         best = logits_BV.softmax(1).topk(top_k)

@@ -1,8 +1,4 @@
-"""The network of a module: made anew, or as a checkpoint describes it.
-
-What makes weights a model travels in the module's own state (``Stored``), so that checkpoints load
-whatever hooks and arguments a subclass has.
-"""
+"""The network of a module: made anew, or as a checkpoint describes it (``Stored``)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,19 +23,12 @@ COMPILED = "_orig_mod."
 
 
 class Stored(NamedTuple):
-    """What a checkpoint says of its network, beside the weights: JSON values only.
+    """What a checkpoint says of its network, beside the weights: JSON values only."""
 
-    Attributes:
-        config: The fields of GPT2Config that are not GPT-2 small's.
-        tokenizer: The tokenizer, by ``tokenizer_to_json``.
-        base_model: What the first run of these weights began with.
-        adapters: freeze_layers, lora_rank and lora_alpha.
-    """
-
-    config: dict[str, Any]
-    tokenizer: str
-    base_model: str | None
-    adapters: tuple[int, int, int | None]
+    config: dict[str, Any]  # the fields of GPT2Config that are not GPT-2 small's
+    tokenizer: str  # by ``tokenizer_to_json``
+    base_model: str | None  # what the first run of these weights began with
+    adapters: tuple[int, int, int | None]  # freeze_layers, lora_rank and lora_alpha
 
 
 def stored_in(checkpoint: dict[str, Any]) -> Stored:
@@ -54,14 +43,13 @@ def stored_in(checkpoint: dict[str, Any]) -> Stored:
     if "tokenizer" not in checkpoint:
         raise UserError(CHECKPOINT, "a checkpoint without tokenizer", "one of EmojiGPT2")
     hparams = checkpoint["hyper_parameters"]  # as version 0.1 wrote it
-    adapters = (hparams.get(n) for n in ("freeze_layers", "lora_rank", "lora_alpha"))
-    freeze_layers, lora_rank, lora_alpha = adapters
-    return Stored(
-        hparams["config"],
-        checkpoint["tokenizer"],
-        checkpoint.get("base_model"),
-        (freeze_layers or 0, lora_rank or 0, lora_alpha),
+    adapters = (
+        hparams.get("freeze_layers") or 0,
+        hparams.get("lora_rank") or 0,
+        hparams.get("lora_alpha"),
     )
+    base_model = checkpoint.get("base_model")
+    return Stored(hparams["config"], checkpoint["tokenizer"], base_model, adapters)
 
 
 def network_of(stored: Stored, dropout: float | None = None) -> GPT2LMHeadModel:
@@ -80,13 +68,9 @@ def load_checkpoint_network(path: str | Path) -> tuple[GPT2LMHeadModel, GPT2Toke
     checkpoint = read_checkpoint(path)
     stored = stored_in(checkpoint)
     model = network_of(stored)
-    prefix = "model."
-    state = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    model.load_state_dict(state)
+    weights = checkpoint["state_dict"].items()
+    own = {name.removeprefix("model."): w for name, w in weights if name.startswith("model.")}
+    model.load_state_dict(own)
     return model, tokenizer_from_json(stored.tokenizer)
 
 

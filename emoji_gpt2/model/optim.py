@@ -39,9 +39,7 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int | None) -> floa
 
 
 class WarmupCosine(LRScheduler):
-    """``warmup_cosine`` on each group's own highest learning rate, step by step.
-
-    Groups that are added to the optimizer later follow it too.
+    """``warmup_cosine`` on the highest learning rate of each group, of later ones too.
 
     Args:
         optimizer: Its groups have their highest learning rates.

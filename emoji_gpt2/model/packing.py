@@ -1,10 +1,8 @@
 """Training on a CPU without padding: a batch's tokens lie one after another, whatever their row.
 
-A batch is a part of a window that is short on purpose (``LengthGroupedSampler``), so that in a
-small table its rows differ much in length. On a CPU each position costs the same, wherever it is; a
-GPU would rather have one large rectangle. What works on single positions does not mind where they
-lie, and that is all of a transformer but its attention, which here goes over rows of one length at
-a time.
+In a small table the rows of a batch differ much in length, and on a CPU each position costs the
+same; a GPU would rather have one large rectangle. All of a transformer works on single positions
+but its attention, which here goes over rows of one length at a time.
 """
 
 from collections.abc import Sequence
@@ -41,14 +39,13 @@ def pack(model: PreTrainedModel, ids_BT: Tensor, positions_N: Tensor) -> tuple[A
     """Return the ids, what of them to look at, and options of the model's transformer.
 
     Args:
-        model: What ``attend_by_rows`` was told of.
+        model: Of ``attend_by_rows``.
         ids_BT: Token ids, padded on the right.
         positions_N: What is looked at, as indices into the flattened ``[B * T]``; what stands after
-            the last of a row is not needed.
+            the last of a row is dropped.
 
     Returns:
-        The ids, ``[B, T]`` as they were or packed as ``[1, P]``; the same positions as indices into
-        them; options.
+        The ids, ``[B, T]`` as they were or packed as ``[1, P]``; the positions in them; options.
     """
     n_rows, width = ids_BT.shape
     if implementation(model) != NAME:  # a user's own
@@ -97,15 +94,9 @@ def attention_by_rows(
 ) -> tuple[Tensor, None]:
     """Attend as Transformers' ``sdpa``, within each row of packed ones.
 
-    Args:
-        module: The attention that asks.
-        query: ``[1, heads, P, D]`` packed, else ``[B, heads, T, D]``, as ``key`` and ``value``.
-        key: As ``query``.
-        value: As ``query``.
-        attention_mask: As Transformers made it; unused if ``rows`` is given.
-        rows: (number of rows, their length) of each stretch of the P; empty where nothing is
-            packed, and None if it was not ``pack`` that asked.
-        options: Further ones of ``sdpa``.
+    The query is ``[1, heads, P, D]`` packed, else ``[B, heads, T, D]``, as key and value. ``rows``
+    are (number of rows, their length) of each stretch of the P; empty where nothing is packed, and
+    None if it was not ``pack`` that asked.
     """
     attend: Any = sdpa_attention_forward  # its signature differs between versions
     if not rows:

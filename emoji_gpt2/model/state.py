@@ -71,7 +71,7 @@ class KeepsNetwork(LightningModule):
         Args:
             checkpoint_path: A file, or an https:// or hf://USER/NAME/FILE address, which is fetched
                 once to a local file. Nothing in it is executed.
-            options: map_location, hparams_file and strict, as of Lightning.
+            options: As of Lightning.
             kwargs: The same by name, and hyper-parameters to change.
 
         Raises:

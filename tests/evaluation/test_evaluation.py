@@ -371,13 +371,3 @@ def test_the_built_in_names(generator: EmojiGenerator, tmp_path: Path) -> None:
     assert not references.with_several()
     with pytest.raises(UserError, match="data: got no usable row"):
         read_references([("a", "b")], tmp_path)
-
-
-def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("emoji_gpt2.evaluation.command.evaluate", interrupt)
-    with pytest.raises(SystemExit) as caught:
-        main(["--model", "x", "--data", "y"])
-    assert caught.value.code == 130

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Container
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,24 +65,6 @@ def test_old_rows_are_unchanged(model: GPT2LMHeadModel) -> None:
     assert model.transformer.wte.weight[:N_GPT2].equal(new_gpt2(32).transformer.wte.weight)
 
 
-def test_an_emoji_is_near_the_words_of_its_name(
-    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
-) -> None:
-    """In random embeddings, words are strangers: nearness to one's own words is no accident."""
-    tokenizer, _ = extended
-    emoji = [e for e in TABLE if not TABLE.tones(e)][::20]
-    nearer = []
-    for one, other in pairwise(emoji):
-        ids = tokenizer(f" {normalize_text(TABLE.name(one))}", add_special_tokens=False).input_ids
-        words = model.transformer.wte.weight.detach()[ids].mean(0)
-        ours, theirs = (
-            cosine_similarity(row_of(model, tokenizer, e), words, dim=0) for e in (one, other)
-        )
-        nearer.append(bool(ours > theirs))
-    assert len(nearer) > 50
-    assert sum(nearer) / len(nearer) > 0.95
-
-
 @pytest.fixture(scope="module")
 def tokens_of(extended: tuple[GPT2Tokenizer, list[str]]) -> dict[str, list[int]]:
     """The tokens of each name and keyword: those at the start of a text, those within one."""
@@ -137,16 +118,6 @@ def test_the_row_is_the_rarity_weighted_mean_without_held_out_keywords(
         assert (got - leaky).norm() > 0.1 * got.norm()
 
 
-def test_every_emoji_has_the_usual_norm(
-    model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
-) -> None:
-    rows = model.transformer.wte.weight.detach()
-    usual = sum(row.norm().item() for row in rows[:N_GPT2]) / N_GPT2
-    norms = rows[extended[0].convert_tokens_to_ids(list(TABLE))].norm(dim=1)
-    assert norms.numel() == 3944
-    torch.testing.assert_close(norms, torch.full_like(norms, usual), rtol=1e-4, atol=0)
-
-
 def test_the_end_of_a_prompt_starts_at_the_mean_of_all_rows(
     model: GPT2LMHeadModel, extended: tuple[GPT2Tokenizer, list[str]]
 ) -> None:
@@ -165,22 +136,6 @@ def test_a_description_is_name_and_keywords_once_without_those_held_out() -> Non
         assert trained_descriptions() >= set(whole)
     assert not trained_descriptions() & held_out()
     assert held_out_keywords().keys() == held_out()
-
-
-def test_emoji_that_are_known_keep_their_rows(
-    extended: tuple[GPT2Tokenizer, list[str]],
-) -> None:
-    """As in a model that this package trained: every row stays, bit for bit."""
-    tokenizer, _ = extended
-    model = new_gpt2()
-    add_embeddings(model, *extended)
-    with torch.no_grad():
-        model.transformer.wte.weight[N_GPT2:].normal_()
-    before = model.transformer.wte.weight.detach().clone()
-    again, new = add_emoji_tokens(tokenizer)
-    assert new == []
-    add_embeddings(model, again, new)
-    assert model.transformer.wte.weight.equal(before)
 
 
 def test_only_the_emoji_that_are_new_start_afresh() -> None:

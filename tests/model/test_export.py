@@ -194,15 +194,6 @@ def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path
     assert "`suppress_tokens`" in card
 
 
-def test_card_and_pictures_are_part_of_the_folder(best: EmojiGPT2, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    save_transformers_folder(best.model, best.tokenizer, folder, "# 🍕", {"a.png": b"picture"})
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("# 🍕\n")
-    assert is_ours(text), "a push may replace it"
-    assert (folder / "a.png").read_bytes() == b"picture"
-
-
 def test_an_old_folder_is_replaced_whole(
     best: EmojiGPT2, trained_run: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -98,12 +97,6 @@ def test_without_peft_lora_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError, match=r"lora_rank: got 2, .*install emoji_gpt2\[lora\]"):
         adapt(network(), 0, 2, None)
-
-
-def test_peft_is_imported_only_when_asked_for() -> None:
-    code = "import emoji_gpt2.training.cli, sys; print('peft' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
 
 
 def test_a_lora_run_goes_on_exactly_and_is_exported_merged(

@@ -54,28 +54,6 @@ def test_rank_equals_sorting(table: tuple[list[list[float]], list[list[int]]]) -
     assert got.tolist() == [sorted_rank(x, a) for x, a in zip(logits, answers, strict=True)]
 
 
-def test_rank_of_all_equal_scores_is_the_worst() -> None:
-    assert best_answer_rank(torch.zeros(1, 100), torch.tensor([[4]])).tolist() == [100]
-    assert best_answer_rank(torch.zeros(1, 100), torch.tensor([[4, 9, -1]])).tolist() == [99]
-
-
-def test_rank_of_a_diverged_model_is_the_worst() -> None:
-    assert best_answer_rank(torch.full((1, 100), NAN), torch.tensor([[4, 7]])).tolist() == [99]
-    one_nan = torch.tensor([[0.0, NAN, 5.0]])
-    assert best_answer_rank(one_nan, torch.tensor([[2]])).tolist() == [2]
-
-
-def test_rank_counts_the_best_of_several_answers() -> None:
-    logits = torch.tensor([[5.0, 4.0, 3.0, 2.0]])
-    ranks = [best_answer_rank(logits, torch.tensor([a])).item() for a in ([3], [3, 1], [1, 0, 3])]
-    assert ranks == [4, 2, 1]
-
-
-def test_no_text_no_rank() -> None:
-    ranks = best_answer_rank(torch.zeros(0, 5), torch.zeros(0, 1, dtype=torch.long))
-    assert ranks.shape == (0,)
-
-
 @given(st.lists(st.tuples(st.lists(st.integers(1, 50)), st.integers(0, 9)), max_size=5))
 def test_metrics_are_means_over_all_texts_and_tokens(
     batches: list[tuple[list[int], int]],

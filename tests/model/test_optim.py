@@ -67,18 +67,6 @@ def test_without_end_it_stays_at_the_peak() -> None:
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_without_warmup_it_starts_at_the_peak() -> None:
-    assert warmup_cosine(0, 0, 10) == 1.0
-    assert warmup_cosine(0, 0, None) == 1.0
-
-
-def test_it_rises_to_the_peak_and_then_only_falls() -> None:
-    factors = [warmup_cosine(step, 7, 50) for step in range(60)]
-    assert factors[:8] == sorted(factors[:8])
-    assert factors[7:] == sorted(factors[7:], reverse=True)
-    assert max(factors) == factors[7] == 1.0
-
-
 @pytest.mark.parametrize("total", [0, 5, 10])
 def test_a_run_shorter_than_its_warmup(total: int) -> None:
     """No division by zero, and no factor outside 0..1."""
