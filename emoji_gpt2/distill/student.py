@@ -1,8 +1,8 @@
 """The student: EmojiGPT2 that starts from the teacher's vectors and learns its whole ranking.
 
-Token embeddings start as the first encoder's vectors of each token's text, emoji as the mean of those of
-their names and keywords, both less their mean and projected on the principal components of the
-emoji and of a sample of tokens.
+Token embeddings start as the first encoder's vectors of each token's text, emoji as the mean of
+those of their names and keywords, both less their mean and projected on the principal components of
+the emoji and of a sample of tokens.
 
 Shapes as in ``module``; D the teacher's width.
 """

@@ -47,7 +47,7 @@ ALIKE, SAME = 0.1, 0.95
 ENOUGH, STEEP = 0.03, 3.0
 """An answer ends where no emoji is likelier than ENOUGH."""
 MAX_ANSWER = 4
-UNFITTING = -20.0
+UNFITTING, NEVER = -20.0, -1e4
 BATCH = 256
 CHUNK = 8192
 MAX_TOKENS = 64
@@ -125,13 +125,16 @@ class Encoders:
     def __call__(self, texts: list[str]) -> NDArray[np.float16]:
         """Return one vector of length 1 per text, ``[B, D]``."""
         vectors = np.concatenate([encode(texts) for encode in self.encoders], axis=1)
-        return vectors / np.float16(len(self.encoders) ** 0.5)
+        scaled: NDArray[np.float16] = np.divide(
+            vectors, len(self.encoders) ** 0.5, dtype=np.float16
+        )
+        return scaled
 
     def unit(self, vectors_BD: Tensor) -> Tensor:
         """Return sums of vectors with each encoder's part at the length that it has in one."""
         widths = [encode.model.config.hidden_size for encode in self.encoders]
-        parts = [torch.nn.functional.normalize(part) for part in vectors_BD.split(widths, dim=1)]
-        return torch.cat(parts, 1) / len(parts) ** 0.5
+        parts = [torch.nn.functional.normalize(part) for part in torch.split(vectors_BD, widths, 1)]
+        return torch.cat(parts, 1).div(len(parts) ** 0.5)
 
 
 class Teacher:
@@ -242,8 +245,8 @@ class Teacher:
             answers.append(torch.where(ended_B, 0, drawn_B + 1))
             alike_BE = self._alike_EE[drawn_B]
             scores_BE -= ALIKE / TEMPERATURE * (alike_BE - COVERED).relu()
-            scores_BE[alike_BE > SAME] = -torch.inf
-            scores_BE[rows, drawn_B] = -torch.inf
+            scores_BE[alike_BE > SAME] = NEVER
+            scores_BE[rows, drawn_B] = NEVER
             drawn_BW1 = things_BWE[rows, :, drawn_B].unsqueeze(2)
             covered_BW1 = torch.maximum(covered_BW1, drawn_BW1)
         return torch.stack(answers, 1), torch.stack(targets, 1)
