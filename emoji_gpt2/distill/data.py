@@ -1,11 +1,13 @@
-"""Batches for distillation: texts with the teacher's whole ranking, and names with their emoji.
+"""Batches for distillation: texts with the teacher's answers, and names with their emoji.
 
-The ranking is computed for each batch anew, from the text's stored vector: 384 numbers a text
-instead of 1,914. A name of an emoji, toned or not, has one right answer.
+The answers are computed for each batch anew, from stored vectors: a text's is that of the whole
+text, or the sum of its parts' where it was composed. A name of an emoji, toned or not, has one
+right answer.
 
-Shapes as in ``batches``, and V candidates: end of text, then all emoji in table order.
+Shapes as in ``teacher``, and V candidates: end of text, then all emoji in table order.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +23,19 @@ from emoji_gpt2.batch import collate
 from emoji_gpt2.data.english import word_ranks
 from emoji_gpt2.data.samplers import Array, LengthGroupedSampler
 from emoji_gpt2.data.synthetic import PhraseMaker
-from emoji_gpt2.distill.teacher import Encoder, Teacher
-from emoji_gpt2.distill.texts import descriptions, made_of, sample_texts, wordnet_texts
+from emoji_gpt2.distill.mood import NEUTRAL, feelings, goemotions, sayings
+from emoji_gpt2.distill.teacher import MAX_ANSWER, NAMED, Encoders, Teacher
+from emoji_gpt2.distill.texts import (
+    composed,
+    descriptions,
+    evaluation_hashes,
+    sample_texts,
+    short_hash,
+    things,
+    wordnet_texts,
+)
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import normalize_text
+from emoji_gpt2.emoji.text import normalize_text, words
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.tokenizer import (
     add_emoji_tokens,
@@ -34,20 +45,46 @@ from emoji_gpt2.tokenizer import (
 )
 
 MAX_TOKENS = 48
+MOOD_SHARE = 0.5
+"""How much of the probability the emoji of a text's emotions get beside the teacher's."""
+SENTENCE = 2
+"""A text of so many words may have one emoji more than things."""
+ANY_WORD = "feeling"
+"""Its vector stands where a mood alone decides."""
 
 
 class DistillBatch(NamedTuple):
-    """A ``Batch``, and ``targets_BV``: how likely each candidate should be as first emoji."""
+    """A ``Batch``, and ``targets_NV``: how likely each candidate should be at each position."""
 
     ids_BT: Tensor
     positions_N: Tensor
     labels_N: Tensor
     first_B: Tensor
     answers_BK: Tensor
-    targets_BV: Tensor
+    targets_NV: Tensor
     step_tokens: int | None = None
     step_batches: int = 1
     tokenizer: str | None = None
+
+
+class Row(NamedTuple):
+    """A text that the teacher answers.
+
+    Attributes:
+        text: It, normalised.
+        parts: The texts whose vectors make its own.
+        things: The texts that are things in it, in the order of mention.
+        emotions: The numbers of its emotions.
+        mood: The share of the probability that their emoji get.
+        most: How many emoji it is answered with at most; 0 where that depends on the things.
+    """
+
+    text: str
+    parts: tuple[str, ...]
+    things: tuple[str, ...]
+    emotions: tuple[int, ...] = ()
+    mood: float = 0.0
+    most: int = 0
 
 
 @dataclass
@@ -56,21 +93,25 @@ class DistillDataset(Dataset[DistillBatch]):
 
     Attributes:
         prompts: Token ids of all of them, ``<|emoji|>`` at the end.
-        vectors: The teacher's vectors of the texts that it answers.
-        known: ``Teacher.known_words`` of these.
+        rows: Those that the teacher answers.
+        place: The row of ``vectors`` of each text, part and thing.
+        vectors: The teacher's vectors, ``[texts, D]``.
         right: The candidate that each name means.
         teacher: What answers.
-        untoned: Which of the candidates the teacher's emoji are.
+        untoned: Which of the candidates the teacher's emoji are, after end of text.
         candidates: The token of each candidate, end of text first.
+        encode: Gives sums of vectors the length of one.
     """
 
     prompts: list[list[int]]
+    rows: list[Row]
+    place: dict[str, int]
     vectors: Array
-    known: list[list[int]]
     right: list[int]
     teacher: Teacher
     untoned: Tensor
     candidates: list[int]
+    encode: Encoders
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -80,39 +121,82 @@ class DistillDataset(Dataset[DistillBatch]):
         """Token count of each prompt."""
         return np.array([len(ids) for ids in self.prompts])
 
-    def __getitem__(self, rows: Array) -> DistillBatch:
-        rows = np.sort(rows)  # those that the teacher answers first
-        n_taught = int(np.searchsorted(rows, len(self.vectors)))
-        targets_BV = torch.zeros(len(rows), len(self.candidates))
-        taught = rows[:n_taught].tolist()
-        scores_BE = self.teacher.scores(
-            torch.from_numpy(self.vectors[taught]), [self.known[i] for i in taught]
-        )
-        targets_BV[:n_taught, self.untoned] = scores_BE.softmax(1)
-        for place, row in enumerate(rows[n_taught:].tolist(), n_taught):
-            targets_BV[place, self.right[row - len(self.vectors)]] = 1.0
-        drawn = torch.multinomial(targets_BV, 1).flatten().tolist()
+    def __getitem__(self, numbers: Array) -> DistillBatch:
+        numbers = np.sort(numbers)  # those that the teacher answers first
+        n_taught = int(np.searchsorted(numbers, len(self.rows)))
+        answers_BK = torch.zeros(len(numbers), MAX_ANSWER + 1, dtype=torch.long)
+        targets_BKV = torch.zeros(len(numbers), MAX_ANSWER + 1, len(self.candidates))
+        columns = torch.cat([torch.zeros(1, dtype=torch.long), self.untoned])
+        if n_taught:
+            answers, targets = self.answers([self.rows[i] for i in numbers[:n_taught]])
+            answers_BK[:n_taught] = torch.where(answers > 0, columns[answers], 0)
+            targets_BKV[:n_taught, :, columns] = targets
+        for place, number in enumerate(numbers[n_taught:].tolist(), n_taught):
+            right = self.right[number - len(self.rows)]
+            answers_BK[place, 0] = right
+            targets_BKV[place, 0, right] = targets_BKV[place, 1, 0] = 1.0
+        n_emoji_B = (answers_BK > 0).sum(1)
         end, nothing = self.candidates[0], np.empty(0, np.int64)
         batch = collate(
             [
-                (np.array([*prompt, self.candidates[emoji], end]), len(prompt), nothing)
-                for prompt, emoji in zip((self.prompts[r] for r in rows), drawn, strict=True)
+                (
+                    np.array([*prompt, *(self.candidates[e] for e in row[:n]), end]),
+                    len(prompt),
+                    nothing,
+                )
+                for prompt, row, n in zip(
+                    (self.prompts[number] for number in numbers),
+                    answers_BK.tolist(),
+                    n_emoji_B.tolist(),
+                    strict=True,
+                )
             ],
             end,
         )
-        return DistillBatch(*batch[:5], targets_BV)
+        predicted_BK = torch.arange(MAX_ANSWER + 1) <= n_emoji_B[:, None]
+        return DistillBatch(*batch[:5], targets_BKV[predicted_BK])
+
+    def answers(self, rows: list[Row], *, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the teacher's answers to the rows: ``Teacher.sequences``."""
+        vectors_BD = torch.stack([self._vectors(row.parts).sum(0) for row in rows])
+        known = [
+            list(dict.fromkeys(n for part in row.parts for n in self.teacher.known_words(part)))
+            for row in rows
+        ]
+        scores_BE = self.teacher.scores(self.encode.unit(vectors_BD), known)
+        shares_B = torch.tensor([row.mood for row in rows])
+        scores_BE = self.teacher.with_mood(
+            scores_BE, [list(row.emotions) for row in rows], shares_B
+        )
+        cosines = [self._vectors(row.things) @ self.teacher.emoji_ED.T for row in rows]
+        things_BWE = torch.nn.utils.rnn.pad_sequence(cosines, batch_first=True, padding_value=-1.0)
+        most = [
+            row.most
+            or int((one.max(1).values > NAMED).sum())
+            + (len(words(row.text)) >= SENTENCE)
+            + bool(row.emotions)
+            for row, one in zip(rows, cosines, strict=True)
+        ]
+        most_B = torch.tensor(most).clamp(1, MAX_ANSWER)
+        return self.teacher.sequences(scores_BE, things_BWE, most_B, greedy=greedy)
+
+    def _vectors(self, texts: tuple[str, ...]) -> Tensor:
+        return torch.from_numpy(self.vectors[[self.place[text] for text in texts]]).float()
 
 
 class DistillData(LightningDataModule):
-    """WordNet's texts and synthetic ones with the teacher's answers, and the names of all emoji.
+    """Texts with the teacher's answers, and the names of all emoji.
 
     Args:
-        teacher: Folder of all-MiniLM-L6-v2, or another BERT whose mean-pooled vectors are compared
-            by their cosine.
+        teachers: Folders of sentence encoders, all-MiniLM-L6-v2 and all-mpnet-base-v2, or other
+            BERT or MPNet whose mean-pooled vectors are compared by their cosine.
         wordnet: Folder dict of WordNet 3, with data.noun and so on.
         emojilib: emojilib's JSON of keywords, which the teacher then knows beside the built-in.
+        goemotions: GoEmotions' train.tsv, comments with emotions.
         definitions: How many of WordNet's definitions to read.
         made_up_texts: How many texts to make up from names and keywords.
+        composed_texts: How many texts to compose of two or three things.
+        sayings: How many texts of a mood about a thing to make up.
         name_copies: How often the name of each emoji comes in an epoch.
         batch_size: Rows of one batch.
         seed: Decides what is drawn, and the order.
@@ -121,11 +205,14 @@ class DistillData(LightningDataModule):
 
     def __init__(
         self,
-        teacher: str,
+        teachers: list[str],
         wordnet: str,
         emojilib: str | None = None,
-        definitions: int = 60_000,
-        made_up_texts: int = 70_000,
+        goemotions: str | None = None,
+        definitions: int = 16_384,
+        made_up_texts: int = 16_384,
+        composed_texts: int = 80_000,
+        sayings: int = 15_000,
         name_copies: int = 8,
         batch_size: int = 384,
         seed: int = 0,
@@ -134,53 +221,89 @@ class DistillData(LightningDataModule):
         super().__init__()
         self.wordnet = Path(wordnet)
         self.emojilib = Path(emojilib) if emojilib else None
+        self.goemotions = Path(goemotions) if goemotions else None
         self.definitions = definitions
         self.made_up_texts = made_up_texts
+        self.composed_texts = composed_texts
+        self.sayings = sayings
         self.name_copies = name_copies
         self.batch_size = batch_size
         self.seed = seed
         cache = Path(cache_dir) if cache_dir else default_cache_dir() / "distill"
-        self.encode = Encoder(teacher, cache)
+        self.encode = Encoders(teachers, cache)
         self.table = EmojiTable.builtin()
         self.ranks = word_ranks(builtin_gpt2_tokenizer().get_vocab())
         untoned = [emoji for emoji in self.table if not self.table.tones(emoji)]
         self.maker = PhraseMaker(self.table, untoned, self.ranks)
         self.teacher = Teacher(self.encode, descriptions(self.table, self.emojilib), self.maker)
 
-    def texts(self) -> list[str]:
-        """Return all that the teacher answers, normalised, each once."""
-        examples, definitions, lemmas = wordnet_texts(self.wordnet)
-        made_up = [example.text for example in self.maker.examples(self.made_up_texts, self.seed)]
-        keywords = [word for words in self.maker.keywords for word in words]
-        kinds = {
+    def texts(self) -> dict[str, list[str]]:
+        """Return the texts that are encoded, normalised, by kind: each kind is cached apart."""
+        examples, definitions = wordnet_texts(self.wordnet)
+        comments = goemotions(self.goemotions) if self.goemotions else []
+        keywords = [word for group in self.maker.keywords for word in group]
+        made_up = self.maker.examples(self.made_up_texts, self.seed)
+        return {
+            "English words": sorted(self.ranks),
+            "comments": list(dict.fromkeys(text for text, _ in comments)),
             "example sentences": examples,
+            "names and keywords": list(dict.fromkeys([*self.maker.names, *keywords])),
+            "synthetic texts": [example.text for example in made_up],
             "definitions": sample_texts(definitions, self.definitions, self.seed),
-            "words": made_of(lemmas, self.ranks),
-            "synthetic texts": made_up,
-            "names and keywords": [*self.maker.names, *keywords],
         }
-        for kind, found in kinds.items():
-            rank_zero_info(f"{len(set(found)):,} {kind}")
-        return list(dict.fromkeys(text for found in kinds.values() for text in found))
+
+    def rows(self, kinds: dict[str, list[str]]) -> Iterator[Row]:
+        """Yield the rows that the teacher answers: the texts, composed texts and moods."""
+        comments = dict(goemotions(self.goemotions)) if self.goemotions else {}
+        for found in kinds.values():
+            for text in found:
+                felt = tuple(n for n in comments.get(text, ()) if n != NEUTRAL)
+                share = MOOD_SHARE if felt else 0.0
+                yield Row(text, (text,), things(text, self.ranks), felt, share)
+        named = [text for text in kinds["names and keywords"] if len(words(text)) <= 2]
+        for text, parts in composed(named, self.composed_texts, self.seed):
+            yield Row(text, parts, parts, most=len(parts))
+        for text, thing, emotion in sayings(named, self.sayings, self.seed):
+            yield Row(text, (thing,), (thing,), (emotion,), MOOD_SHARE, 2)
+        if self.sayings:
+            for text, emotion in feelings():
+                yield Row(text, (ANY_WORD,), (), (emotion,), 1.0, 1)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the texts and let the teacher encode them, unless the cache has that."""
+        kinds = self.texts()
+        place = {
+            text: i for i, text in enumerate(dict.fromkeys(t for k in kinds.values() for t in k))
+        }
+        vectors = np.empty((len(place), self.teacher.emoji_ED.shape[1]), np.float16)
+        for found in kinds.values():
+            vectors[[place[text] for text in found]] = self.encode(found)
+        never = evaluation_hashes()
+        rows = list(
+            {
+                row.text: row for row in self.rows(kinds) if short_hash(row.text) not in never
+            }.values()
+        )
+        for kind, found in kinds.items():
+            rank_zero_info(f"{len(found):,} {kind}")
+        rank_zero_info(f"{len(rows):,} texts in all, composed ones and moods among them")
         tokenizer, _ = add_emoji_tokens(builtin_gpt2_tokenizer())
-        texts = self.texts()
         names = [normalize_text(self.table.name(emoji)) for emoji in self.table]
-        prompts = encode_prompts(tokenizer, texts, MAX_TOKENS)
+        prompts = encode_prompts(tokenizer, [row.text for row in rows], MAX_TOKENS)
         prompts += self.name_copies * encode_prompts(tokenizer, names, MAX_TOKENS)
         self.dataset = DistillDataset(
             prompts,
-            self.encode(texts),
-            [self.teacher.known_words(text) for text in texts],
+            rows,
+            place,
+            vectors,
             self.name_copies * list(range(1, len(names) + 1)),
             self.teacher,
             torch.tensor([i for i, e in enumerate(self.table, 1) if not self.table.tones(e)]),
             candidate_tokens(tokenizer),
+            self.encode,
         )
 
     def train_dataloader(self) -> DataLoader[DistillBatch]:
         """Return batches of texts of like length, in another order each epoch."""
         sampler = LengthGroupedSampler(self.dataset.lengths, self.batch_size, self.seed)
-        return DataLoader(self.dataset, batch_size=None, sampler=sampler)
+        return DataLoader(self.dataset, batch_size=None, sampler=sampler, num_workers=1)

@@ -1,8 +1,8 @@
 """The student: EmojiGPT2 that starts from the teacher's vectors and learns its whole ranking.
 
-Token embeddings start as the teacher's vectors of each token's text, emoji as the mean of those of
-their names and keywords, both less their mean and projected on the principal components of the
-emoji and of a sample of tokens.
+Token embeddings start as the first encoder's vectors of each token's text, emoji as the mean of
+those of their names and keywords, both less their mean and projected on the principal components of
+the emoji and of a sample of tokens.
 
 Shapes as in ``module``; D the teacher's width.
 """
@@ -15,7 +15,6 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from emoji_gpt2.distill.data import DistillBatch, DistillData
-from emoji_gpt2.model.loss import masked_cross_entropy
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, decode_text, token_id
 
@@ -23,9 +22,9 @@ TOKEN_SHARE, SAMPLE = 0.3, 10
 """Tokens count less than emoji for the principal components, and every tenth will do."""
 
 
-def cross_entropy_to_teacher(logits_BV: Tensor, targets_BV: Tensor) -> Tensor:
+def cross_entropy_to_teacher(logits_NV: Tensor, targets_NV: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats to soft targets, each row of which sums to 1."""
-    return -(targets_BV * logits_BV.log_softmax(1)).sum()
+    return -(targets_NV * logits_NV.log_softmax(1)).sum()
 
 
 def principal_axes(vectors_ND: Tensor, count: int) -> Tensor:
@@ -36,7 +35,7 @@ def principal_axes(vectors_ND: Tensor, count: int) -> Tensor:
 
 
 class DistilledGPT2(EmojiGPT2):
-    """EmojiGPT2 from scratch whose first emoji follows a teacher; what comes after, the labels.
+    """EmojiGPT2 from scratch that learns a teacher's answers, emoji by emoji.
 
     Args:
         config: GPT2Config fields; n_embd at most the teacher's width.
@@ -67,9 +66,11 @@ class DistilledGPT2(EmojiGPT2):
         rows_VD = self.model.transformer.wte.weight
         n_tokens = int(self.candidate_ids[1:].min())  # GPT-2's own come first
         texts = [decode_text(self.tokenizer, [i]).strip() or "space" for i in range(n_tokens)]
-        tokens_ND = torch.from_numpy(data.encode(texts)).float()
+        encode = data.encode.encoders[0]
+        tokens_ND = torch.from_numpy(encode(texts)).float()
         tokens_ND -= tokens_ND.mean(0)
-        emoji_ED = data.teacher.emoji_ED - data.teacher.emoji_ED.mean(0)
+        emoji_ED = torch.nn.functional.normalize(data.teacher.emoji_ED[:, : tokens_ND.shape[1]])
+        emoji_ED = emoji_ED - emoji_ED.mean(0)
         sample_ND = torch.cat([emoji_ED, TOKEN_SHARE * tokens_ND[::SAMPLE]])
         axes = principal_axes(sample_ND, rows_VD.shape[1])
         starts_ND = tokens_ND @ axes
@@ -83,12 +84,8 @@ class DistilledGPT2(EmojiGPT2):
     def loss(  # type: ignore[override]  # its batches alone have targets
         self, logits_NV: Tensor, batch: DistillBatch
     ) -> tuple[Tensor, int]:
-        """Return the cross-entropy to the teacher at first positions, to the labels at others."""
-        first_N = torch.isin(batch.positions_N, batch.first_B)
-        taught = cross_entropy_to_teacher(logits_NV[first_N], batch.targets_BV)
-        labels_N = self.candidate_index[batch.labels_N]
-        told, _ = masked_cross_entropy(logits_NV[~first_N], labels_N[~first_N])
-        return taught + told, len(labels_N)
+        """Return the cross-entropy to the teacher's answer at every place."""
+        return cross_entropy_to_teacher(logits_NV, batch.targets_NV), len(batch.labels_N)
 
     def new_optimizer(self) -> Optimizer:
         """Return AdamW with weight decay on matrices but the embeddings."""

@@ -1,41 +1,65 @@
-"""The teacher: a sentence-embedding model and the lexical matcher together rank all untoned emoji.
+"""The teacher: sentence encoders and the lexical matcher together rank all untoned emoji.
 
-    encode = Encoder("all-MiniLM-L6-v2", cache_dir)
+    encode = Encoders(["all-MiniLM-L6-v2", "all-mpnet-base-v2"], cache_dir)
     teacher = Teacher(encode, descriptions, maker)
-    teacher.scores(encode(["i love pizza"]), ["i love pizza"])       # [1, E] in nats
+    teacher.scores(encode(["i love pizza"]), [teacher.known_words("i love pizza")])   # [1, E]
 
-An emoji's vector is the mean of those of its name and keywords; a text's score for it is their
-cosine / TEMPERATURE, plus LEXICAL times what the text's words say by ``PhraseMaker.evidence``, plus
-PRIOR times the maker's prior against rare symbols. The three weights were chosen on
-google_emoji_translation.csv; the figures are in ``tests/benchmarks/results``.
+A text's score for an emoji is (the cosine to the mean of its name's and keywords' vectors, plus
+LARGEST times the largest cosine to one of them) / TEMPERATURE, plus LEXICAL times what the text's
+words say by ``PhraseMaker.evidence``, plus PRIOR times the maker's prior against rare symbols, plus
+how often people use it. A cosine is the mean over the encoders.
 
-Shapes: B texts, E untoned emoji, D the width of the teacher's vectors.
+Several emoji: ``sequences`` goes on to things of the text that no emoji so far stands for. The
+numbers were chosen on half of google_emoji_translation.csv; figures of the other half, and of
+other choices, are in ``tests/benchmarks/results``.
+
+Shapes: B texts, E untoned emoji, D the width of the encoders' vectors together, W things of a text,
+K emoji of an answer, V = 1 + E: end of text, then the emoji.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, BertModel
+from transformers import AutoModel, AutoTokenizer
 
 from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.distill.mood import EMOTIONS, MOST_OFTEN, OFTEN
+from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import words
 from emoji_gpt2.errors import UserError
 
-TEMPERATURE, LEXICAL, PRIOR = 0.05, 0.3, 0.5
+TEMPERATURE, LARGEST, LEXICAL, PRIOR = 0.05, 0.3, 0.2, 0.5
+MOST_OFTEN_USED, OFTEN_USED = 2.0, 1.5
+"""Nats for the emoji of ``mood``'s two lists."""
+COVER, COVERED = 0.4, 0.4
+"""The weight of a thing's cosine above what an emoji so far, or anything, has: COVERED."""
+NAMED = 0.5
+"""An emoji of such a cosine to a word names it: the word counts as a thing to say."""
+EARLIER = 0.8
+"""Each thing counts so much of the one before: answers are in the order of mention."""
+ALIKE, SAME = 0.1, 0.95
+"""The weight of being like an emoji so far; above a cosine of SAME it would be a repetition."""
+ENOUGH, STEEP = 0.03, 3.0
+"""An answer ends where no emoji is likelier than ENOUGH."""
+MAX_ANSWER = 4
+UNFITTING, NEVER = -20.0, -1e4
 BATCH = 256
+CHUNK = 8192
 MAX_TOKENS = 64
 
 
 class Encoder:
-    """Mean-pooled, normalised BERT vectors, as sentence-transformers computes them, kept on disk.
+    """Mean-pooled, normalised vectors, as sentence-transformers computes them, kept on disk.
 
     Args:
-        folder: With a BertModel and its tokenizer in Transformers format.
-        cache_dir: Where vectors are kept, by a hash of weights and texts.
+        folder: With a BERT or MPNet and its tokenizer in Transformers format.
+        cache_dir: Where vectors are kept, by a hash of weights and texts, ``CHUNK`` texts a file:
+            a run that was stopped goes on.
 
     Raises:
         UserError: the folder holds no such model.
@@ -44,17 +68,23 @@ class Encoder:
     def __init__(self, folder: str | Path, cache_dir: Path) -> None:
         weights = Path(folder) / "model.safetensors"
         if not weights.is_file():
-            wanted = "a folder with a BERT's model.safetensors, config.json and tokenizer"
-            remedy = "give that of all-MiniLM-L6-v2"
-            raise UserError("data.teacher", repr(str(folder)), wanted, remedy)
+            wanted = (
+                "folders of sentence encoders with model.safetensors, config.json and tokenizer"
+            )
+            remedy = "give those of all-MiniLM-L6-v2 and all-mpnet-base-v2"
+            raise UserError("data.teachers", repr(str(folder)), wanted, remedy)
         self._key = hashlib.sha256(weights.read_bytes()).digest()
         self._cache_dir = cache_dir
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = BertModel.from_pretrained(folder, add_pooling_layer=False)
+        self.model = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
         self.model.train(mode=False)
 
     def __call__(self, texts: list[str]) -> NDArray[np.float16]:
         """Return one vector of length 1 per text, ``[B, D]``."""
+        chunks = [texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK)]
+        return np.concatenate([self._kept(chunk) for chunk in chunks])
+
+    def _kept(self, texts: list[str]) -> NDArray[np.float16]:
         key = hashlib.sha256(self._key + "\n".join(texts).encode()).hexdigest()[:32]
         path = self._cache_dir / f"{key}.npy"
         if not path.is_file():
@@ -81,8 +111,34 @@ class Encoder:
         return vectors
 
 
+class Encoders:
+    """Several encoders as one, whose inner product is the mean of their cosines.
+
+    Args:
+        folders: As of ``Encoder``.
+        cache_dir: As of ``Encoder``.
+    """
+
+    def __init__(self, folders: Sequence[str | Path], cache_dir: Path) -> None:
+        self.encoders = [Encoder(folder, cache_dir) for folder in folders]
+
+    def __call__(self, texts: list[str]) -> NDArray[np.float16]:
+        """Return one vector of length 1 per text, ``[B, D]``."""
+        vectors = np.concatenate([encode(texts) for encode in self.encoders], axis=1)
+        scaled: NDArray[np.float16] = np.divide(
+            vectors, len(self.encoders) ** 0.5, dtype=np.float16
+        )
+        return scaled
+
+    def unit(self, vectors_BD: Tensor) -> Tensor:
+        """Return sums of vectors with each encoder's part at the length that it has in one."""
+        widths = [encode.model.config.hidden_size for encode in self.encoders]
+        parts = [torch.nn.functional.normalize(part) for part in torch.split(vectors_BD, widths, 1)]
+        return torch.cat(parts, 1).div(len(parts) ** 0.5)
+
+
 class Teacher:
-    """Scores of all untoned emoji for a text.
+    """Scores of all untoned emoji for a text, and answers of several.
 
     Args:
         encode: Gives the vectors of texts.
@@ -90,15 +146,27 @@ class Teacher:
         maker: Over the same emoji; says what words speak for which.
     """
 
-    def __init__(self, encode: Encoder, descriptions: list[list[str]], maker: PhraseMaker) -> None:
+    def __init__(self, encode: Encoders, descriptions: list[list[str]], maker: PhraseMaker) -> None:
         flat = sorted({text for group in descriptions for text in group})
         place = {text: i for i, text in enumerate(flat)}
-        vectors = torch.from_numpy(encode(flat)).float()
-        means = [vectors[[place[text] for text in group]].mean(0) for group in descriptions]
-        self.emoji_ED = torch.nn.functional.normalize(torch.stack(means))
+        self._flat_FD = torch.from_numpy(encode(flat)).float()
+        groups = [[place[text] for text in group] for group in descriptions]
+        self._flat = torch.tensor([i for group in groups for i in group])
+        self._owner = torch.tensor([e for e, group in enumerate(groups) for _ in group])
+        self.emoji_ED = encode.unit(torch.stack([self._flat_FD[g].mean(0) for g in groups]))
+        self._alike_EE = self.emoji_ED @ self.emoji_ED.T
         self.evidence = {word: i for i, word in enumerate(maker.evidence)}
         self._evidence_WE = torch.from_numpy(np.stack(list(maker.evidence.values()))).float()
-        self._prior_E = torch.from_numpy(maker.prior)
+        table = EmojiTable.builtin()
+        number = {emoji: i for i, emoji in enumerate(maker.emoji)}
+        self._prior_E = PRIOR * torch.from_numpy(maker.prior).float()
+        for emoji, nats in ((OFTEN, OFTEN_USED), (MOST_OFTEN, MOST_OFTEN_USED)):
+            self._prior_E[[number[one] for one in table.split(emoji) if one in number]] += nats
+        self._emotion_ME = torch.full((len(EMOTIONS), len(number)), UNFITTING)
+        for row, emoji in enumerate(EMOTIONS.values()):
+            found = [number[one] for one in table.split(emoji) if one in number]
+            self._emotion_ME[row, found] = -torch.arange(1.0, len(found) + 1).log()
+        self._emotion_ME = self._emotion_ME.softmax(1)
 
     def known_words(self, text: str) -> list[int]:
         """Return the numbers of the words that speak for some emoji."""
@@ -119,5 +187,66 @@ class Teacher:
             torch.from_numpy(offsets).long(),
             mode="sum",
         )
-        cosine_BE = vectors_BD.float() @ self.emoji_ED.T
-        return cosine_BE / TEMPERATURE + LEXICAL * lexical_BE + PRIOR * self._prior_E
+        cosine_BE = vectors_BD @ self.emoji_ED.T
+        each_BF = (vectors_BD @ self._flat_FD.T)[:, self._flat]
+        owner_BF = self._owner.expand(len(each_BF), -1)
+        largest_BE = torch.full_like(cosine_BE, -1.0).scatter_reduce(1, owner_BF, each_BF, "amax")
+        meaning_BE = (cosine_BE + LARGEST * largest_BE) / TEMPERATURE
+        return meaning_BE + LEXICAL * lexical_BE + self._prior_E
+
+    def with_mood(self, scores_BE: Tensor, emotions: list[list[int]], shares_B: Tensor) -> Tensor:
+        """Return the scores of a mixture with the emoji of the texts' emotions.
+
+        Args:
+            scores_BE: From ``scores``.
+            emotions: The numbers of each text's emotions.
+            shares_B: How much of the probability they get; 0 where there are none.
+        """
+        moods_BE = torch.zeros_like(scores_BE)
+        for row, numbers in enumerate(emotions):
+            if numbers:
+                moods_BE[row] = self._emotion_ME[numbers].mean(0)
+        shares_B1 = shares_B.unsqueeze(1)
+        return (
+            ((1 - shares_B1) * scores_BE.softmax(1) + shares_B1 * moods_BE).clamp(min=1e-12).log()
+        )
+
+    def sequences(
+        self, scores_BE: Tensor, things_BWE: Tensor, most_B: Tensor, *, greedy: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return answers of up to ``MAX_ANSWER`` emoji and the targets at each of their places.
+
+        Args:
+            scores_BE: Of the whole texts.
+            things_BWE: The cosine of each thing of a text to each emoji; -1 as filler.
+            most_B: How many emoji each answer has at most.
+            greedy: Take the likeliest emoji instead of drawing.
+
+        Returns:
+            The candidate drawn at each place, 0 once the text has ended, ``[B, K + 1]``, and how
+            likely each candidate should be there, ``[B, K + 1, V]``.
+        """
+        scores_BE, rows = scores_BE.clone(), torch.arange(len(scores_BE))
+        n_things = things_BWE.shape[1]
+        weights_W1 = COVER / TEMPERATURE * EARLIER ** torch.arange(n_things).clamp(max=3)[:, None]
+        covered_BW1 = torch.full((*things_BWE.shape[:2], 1), COVERED)
+        answers, targets = [], []
+        ended_B = torch.zeros(len(rows), dtype=torch.bool)
+        for place in range(MAX_ANSWER + 1):
+            gain_BE = (weights_W1 * (things_BWE - covered_BW1).relu()).sum(1)
+            probs_BE = (scores_BE + gain_BE).softmax(1)
+            best_B = probs_BE.max(1).values
+            odds_B = best_B * (ENOUGH / best_B) ** STEEP if place else torch.zeros(len(rows))
+            end_B = torch.where(most_B <= place, 1.0, odds_B / (1 + odds_B))
+            targets.append(torch.cat([end_B[:, None], (1 - end_B)[:, None] * probs_BE], 1))
+            ended_B = ended_B | (most_B <= place) | ((best_B < ENOUGH) & (place > 0))
+            # Squared, since a model that takes the likeliest emoji goes on from likely ones.
+            drawn_B = probs_BE.argmax(1) if greedy else probs_BE.square().multinomial(1)[:, 0]
+            answers.append(torch.where(ended_B, 0, drawn_B + 1))
+            alike_BE = self._alike_EE[drawn_B]
+            scores_BE -= ALIKE / TEMPERATURE * (alike_BE - COVERED).relu()
+            scores_BE[alike_BE > SAME] = NEVER
+            scores_BE[rows, drawn_B] = NEVER
+            drawn_BW1 = things_BWE[rows, :, drawn_B].unsqueeze(2)
+            covered_BW1 = torch.maximum(covered_BW1, drawn_BW1)
+        return torch.stack(answers, 1), torch.stack(targets, 1)

@@ -14,9 +14,28 @@ from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.__main__ import main
 from emoji_gpt2.distill.data import DistillBatch
+from emoji_gpt2.distill.mood import (
+    EMOTIONS,
+    MOST_OFTEN,
+    NEUTRAL,
+    OFTEN,
+    feelings,
+    goemotions,
+    sayings,
+)
 from emoji_gpt2.distill.student import DistilledGPT2, cross_entropy_to_teacher, principal_axes
-from emoji_gpt2.distill.teacher import LEXICAL, PRIOR, TEMPERATURE, Encoder, Teacher
-from emoji_gpt2.distill.texts import descriptions, made_of, sample_texts, wordnet_texts
+from emoji_gpt2.distill.teacher import (
+    LARGEST,
+    LEXICAL,
+    MOST_OFTEN_USED,
+    OFTEN_USED,
+    PRIOR,
+    TEMPERATURE,
+    Encoder,
+    Encoders,
+    Teacher,
+)
+from emoji_gpt2.distill.texts import composed, descriptions, sample_texts, things, wordnet_texts
 from emoji_gpt2.errors import UserError
 from tests.cli_runs import ROOT, UPSTREAM
 
@@ -54,12 +73,10 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wordnet_is_read_into_sentences_definitions_and_words(wordnet: Path) -> None:
-    examples, definitions, words = wordnet_texts(wordnet)
+def test_wordnet_is_read_into_sentences_and_definitions(wordnet: Path) -> None:
+    examples, definitions = wordnet_texts(wordnet)
     assert examples == ["she ate ice cream", "run, run, run!"]  # "we ran" is too short
     assert definitions == ["frozen cream with sugar", "move fast", "in great numbers"]
-    assert words == ["ice cream", "gelato", "run", "galore", "fast"]
-    assert made_of(words, {"ice", "cream", "run"}) == ["ice cream", "run"]
 
 
 @pytest.mark.parametrize("broken", [None, "not a line of WordNet\n"])
@@ -101,27 +118,96 @@ def test_vectors_are_means_over_real_tokens_of_length_one(
     (kept,) = tmp_path.iterdir()
     np.save(kept, np.zeros(3))
     assert encode(["abc", "a longer text here"]).tolist() == [0, 0, 0], "read from the cache"
-    with pytest.raises(UserError, match=r"teacher: got"):
+    with pytest.raises(UserError, match=r"teachers: got"):
         Encoder(tmp_path, tmp_path)
 
 
-def test_scores_are_cosine_words_and_prior(teacher_folder: Path, tmp_path: Path) -> None:
-    table, emoji = EmojiTable.builtin(), ["🍕", "🚀", "⚽"]
-    maker = PhraseMaker(table, emoji, {"pizza": 900, "the": 0})
-    encode = Encoder(teacher_folder, tmp_path)
-    groups, flat = [["pizza", "slice"], ["rocket"], ["ball"]], ["ball", "pizza", "rocket", "slice"]
-    teacher = Teacher(encode, groups, maker)
-    texts = ["pizza pizza rocket", "nothing"]
-    vectors = torch.from_numpy(encode(texts))
-    found = teacher.scores(vectors, [teacher.known_words(text) for text in texts])
-    for row, known in enumerate((["pizza", "rocket"], [])):
-        for place, group in enumerate(groups):
-            vectors_of_flat = encode(flat).astype(np.float32)
-            mean = vectors_of_flat[[flat.index(text) for text in group]].mean(0)
-            cosine = float(mean @ vectors[row].float().numpy()) / math.sqrt(float(mean @ mean))
-            said = sum(float(maker.evidence[word][place]) for word in known)
-            expected = cosine / TEMPERATURE + LEXICAL * said + PRIOR * float(maker.prior[place])
-            assert float(found[row, place]) == pytest.approx(expected, abs=1e-3)
+@pytest.fixture
+def teacher(teacher_folder: Path, tmp_path: Path) -> Teacher:
+    """One that knows three emoji, by two encoders that are the same."""
+    maker = PhraseMaker(EmojiTable.builtin(), ["🍕", "🚀", "🎉"], {"pizza": 900, "the": 0})
+    encode = Encoders([teacher_folder, teacher_folder], tmp_path)
+    return Teacher(encode, [["pizza", "slice"], ["rocket"], ["party"]], maker)
+
+
+def test_scores_are_cosines_words_and_use(
+    teacher: Teacher, teacher_folder: Path, tmp_path: Path
+) -> None:
+    encode, texts = Encoder(teacher_folder, tmp_path), ["pizza pizza rocket", "nothing"]
+    both = Encoders([teacher_folder, teacher_folder], tmp_path)(texts)
+    known = [teacher.known_words(text) for text in texts]
+    found = teacher.scores(torch.from_numpy(both).float(), known)
+    maker = PhraseMaker(EmojiTable.builtin(), ["🍕", "🚀", "🎉"], {"pizza": 900, "the": 0})
+    use = {"🍕": 0.0, "🚀": OFTEN_USED, "🎉": MOST_OFTEN_USED}
+    for row, said in enumerate((["pizza", "rocket"], [])):
+        vector = encode(texts[row : row + 1])[0].astype(np.float32)
+        for place, group in enumerate((["pizza", "slice"], ["rocket"], ["party"])):
+            each = encode(group).astype(np.float32)
+            mean = each.mean(0) / math.sqrt(float(each.mean(0) @ each.mean(0)))
+            cosines = float(mean @ vector) + LARGEST * float((each @ vector).max())
+            words = sum(float(maker.evidence[word][place]) for word in said)
+            expected = cosines / TEMPERATURE + LEXICAL * words + PRIOR * float(maker.prior[place])
+            expected += use[maker.emoji[place]]
+            assert float(found[row, place]) == pytest.approx(expected, abs=0.1)  # vectors of fp16
+
+
+def test_a_mood_takes_its_share_of_the_probability(teacher: Teacher) -> None:
+    scores = torch.tensor([[3.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    joy = list(EMOTIONS).index("joy")  # of the three emoji it has 🎉 alone
+    mixed = teacher.with_mood(scores, [[joy], []], torch.tensor([0.5, 0.0])).softmax(1)
+    alone = scores.softmax(1)
+    torch.testing.assert_close(mixed[0], 0.5 * alone[0] + torch.tensor([0.0, 0.0, 0.5]))
+    torch.testing.assert_close(mixed[1], alone[1])
+
+
+def test_answers_go_on_to_what_is_not_yet_said_and_end(teacher: Teacher) -> None:
+    teacher._alike_EE = torch.eye(3)
+    scores = torch.tensor([[2.0, 1.9, 1.8]]).repeat(3, 1)
+    things = torch.tensor([[[0.9, 0.1, 0.1], [0.1, 0.1, 0.9]]]).repeat(3, 1, 1)
+    answers, targets = teacher.sequences(scores, things, torch.tensor([1, 2, 3]), greedy=True)
+    assert answers[:, :3].tolist() == [[1, 0, 0], [1, 3, 0], [1, 3, 2]], "in the order of mention"
+    assert not answers[:, 3:].any()
+    torch.testing.assert_close(targets.sum(2), torch.ones(3, 5))
+    assert targets[:, 0, 0].tolist() == [0, 0, 0], "an answer has one emoji at least"
+    assert [float(targets[row, row + 1, 0]) for row in range(3)] == [1.0, 1.0, 1.0]
+    assert float(targets[2, 1, 1]) == 0.0, "no emoji twice"
+    # An end is likelier than any emoji once none is likelier than ENOUGH.
+    tiny = torch.zeros(1, 3)
+    tiny[0, 0] = 6.0
+    teacher_says = teacher.sequences(tiny, -torch.ones(1, 1, 3), torch.tensor([3]), greedy=True)[1]
+    assert float(teacher_says[0, 1, 0]) < float(teacher_says[0, 1, 1:].max())
+
+
+def test_composed_texts_and_moods_say_their_parts() -> None:
+    parts = ["pizza", "beer", "red car"]
+    for text, chosen in composed(parts, 50, 0):
+        places = [text.index(part) for part in chosen]
+        assert places == sorted(places)
+        assert len(set(chosen)) == len(chosen) in (2, 3)
+    assert list(composed(parts, 5, 0)) == list(composed(parts, 5, 0))
+    for text, thing, emotion in sayings(parts, 50, 0):
+        assert thing in text
+        assert 0 <= emotion < NEUTRAL
+    moods = dict(feelings())
+    names = list(EMOTIONS)
+    assert names[moods["i am not happy"]] == "sadness"
+    assert names[moods["i am happy"]] == "joy"
+    assert things("I love my big dog and a dog", {"love", "big", "dog", "my"}) == (
+        "love", "big", "dog",
+    )  # fmt: skip
+    table = EmojiTable.builtin()
+    for emoji in (*EMOTIONS.values(), OFTEN, MOST_OFTEN):
+        assert "".join(table.split(emoji)) == emoji
+
+
+def test_goemotions_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text('So "happy\t17,0\tab\nok\t27\tcd\n', encoding="utf-8")
+    assert goemotions(path) == [('so "happy', [17, 0]), ("ok", [27])]
+    path.write_text("no numbers\n", encoding="utf-8")
+    for wrong in (path, tmp_path / "none.tsv"):
+        with pytest.raises(UserError, match=r"goemotions: got"):
+            goemotions(wrong)
 
 
 def test_cross_entropy_to_teacher_is_the_plain_sum() -> None:
@@ -133,11 +219,9 @@ def test_cross_entropy_to_teacher_is_the_plain_sum() -> None:
     assert float(cross_entropy_to_teacher(logits, targets)) == pytest.approx(expected)
 
 
-def test_the_first_emoji_follows_the_teacher_and_the_rest_the_labels() -> None:
+def test_the_loss_is_over_every_place_of_an_answer() -> None:
     model = DistilledGPT2({"n_layer": 1, "n_embd": 8, "n_head": 1})
-    model.candidate_index = torch.tensor([0, 1, 2])
-    logits = torch.randn(4, 3)
-    targets = torch.tensor([[0.0, 0.5, 0.5], [0.0, 1.0, 0.0]])
+    logits, targets = torch.randn(4, 3), torch.rand(4, 3)
     nothing = torch.full((2, 1), -1)
     batch = DistillBatch(
         torch.zeros(2, 4, dtype=torch.long), torch.tensor([2, 3, 5, 6]), torch.tensor([2, 0, 1, 0]),
@@ -145,8 +229,7 @@ def test_the_first_emoji_follows_the_teacher_and_the_rest_the_labels() -> None:
     )  # fmt: skip
     nats, count = model.loss(logits, batch)
     logs = torch.log(torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True))
-    expected = -(logs[0, 1] / 2 + logs[0, 2] / 2 + logs[1, 0] + logs[2, 1] + logs[3, 0])
-    assert float(nats) == pytest.approx(float(expected), abs=1e-5)
+    assert float(nats) == pytest.approx(-float((targets * logs).sum()), abs=1e-5)
     assert int(count) == 4
 
 
@@ -161,6 +244,8 @@ def test_a_tiny_run_writes_a_model_that_answers(
     wordnet: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    comments = tmp_path / "train.tsv"
+    comments.write_text("good luck\t20\tab\nI am so happy today\t17\tcd\n", encoding="utf-8")
     head = re.match(r"(#.*\n)+", Path("configs/base.yaml").read_text(encoding="utf-8"))
     assert head
     (command,) = re.findall(r"python -m .*", re.sub(r" *\\\n# *", " ", head.group()))
@@ -169,11 +254,13 @@ def test_a_tiny_run_writes_a_model_that_answers(
     monkeypatch.setattr("sys.argv", ["distill"])  # or Lightning warns of two command lines
     main(
         [
-            *words[3:5], f"--data.teacher={teacher_folder}", f"--data.wordnet={wordnet}",
+            *words[3:5], f"--data.teachers=[{teacher_folder}]", f"--data.wordnet={wordnet}",
+            f"--data.goemotions={comments}", "--data.composed_texts=30", "--data.sayings=30",
             f"--output_dir={tmp_path / 'base'}", f"--data.cache_dir={tmp_path / 'cache'}",
             "--data.made_up_texts=20", "--data.name_copies=1", "--trainer.max_epochs=1",
             "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false",
-            "--model.config.n_layer=1", "--model.config.n_embd=16", "--data.batch_size=32",
+            "--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=1",
+            "--data.batch_size=32",
         ]
     )  # fmt: skip
     generator = EmojiGenerator.from_pretrained(tmp_path / "base")
@@ -189,6 +276,6 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["distill"])
     with pytest.raises(SystemExit) as stopped:
-        main([f"--data.teacher={tmp_path}", f"--data.wordnet={tmp_path}"])
+        main([f"--data.teachers=[{tmp_path}]", f"--data.wordnet={tmp_path}"])
     assert stopped.value.code == 2
-    assert re.fullmatch(r"error: --data.teacher: got .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"error: --data.teachers: got .*\n", capsys.readouterr().err)
