@@ -108,7 +108,7 @@ def collect(
 
 
 def _of_callbacks(trainer: Trainer, attribute: str) -> list[Any]:
-    """Return an attribute of each callback, None where there is no such; PushToHub has both."""
+    """Return an attribute of each callback or None; PushToHub has both that are asked for."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return [getattr(callback, attribute, None) for callback in callbacks]
 

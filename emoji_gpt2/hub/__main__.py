@@ -19,12 +19,7 @@ log = logging.getLogger(__name__)
 def push(
     folder: Path, repo_id: str, revision: str | None = None, private: bool | None = None
 ) -> str:
-    """Push a Transformers folder, or a run's folder: its model/ and last.ckpt.
-
-    The files are read where they lie; a run that writes them must have ended.
-
-    Returns:
-        The repository's address.
+    """Push a Transformers folder, or a run's model/ and last.ckpt; return the address.
 
     Raises:
         UserError: the folder is neither, the repository cannot be written, or the push failed.

