@@ -113,17 +113,13 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that prints a mistake as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
+        """Print it and exit with 2."""
         self.exit(2, f"error: {message} (--help lists all)\n")
 
 
 @contextmanager
 def one_line_errors(name_of: Callable[[str], str] = short_flag) -> Iterator[None]:
-    """Run a command: a user's mistake is one line on standard error and exit status 2.
-
-    Args:
-        name_of: Returns the flag of an argument.
-    """
+    """Run a command: a user's mistake is one line on standard error and exit status 2."""
     printable_output()
     logging.basicConfig(format="%(message)s")
     try:

@@ -4,7 +4,6 @@ A name is a folder in Transformers format or a Hub id (``gpt2``, ``user/repo``).
 """
 
 import difflib
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.shipped import model_path
-from emoji_gpt2.tokenizer import bpe_tokenizer, builtin_gpt2_tokenizer
+from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
 
 ARGUMENT = "model.pretrained"
 """The argument that names a GPT-2; ``errors.blaming`` gives it another name."""
@@ -115,22 +114,20 @@ def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
     """
     if name is None:
         return builtin_gpt2_tokenizer()
-    folder = Path(model_path(name))
+    config = load_gpt2_config(name)  # a name that does not exist gives an empty tokenizer
+    folder, wanted = Path(model_path(name)), "config.json and model.safetensors"
     if folder.is_dir() and not (folder / "tokenizer.json").exists():
-        return _tokenizer_of_bare_folder(name, folder)
-    load_gpt2_config(name)  # a name that does not exist gives an empty tokenizer
+        wanted = "vocab.json and merges.txt"
+        if not all((folder / file).exists() for file in ("vocab.json", "merges.txt")):
+            return _builtin_of_bare_folder(name, config.vocab_size)
     try:
         # Ours need the whole of tokenizer.json, GPT-2's own are made of vocabulary and merges. Not
         # AutoTokenizer: it chooses by the folder's name, among other things.
         stored = get_tokenizer_config(model_path(name)).get("tokenizer_class")
         kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
         tokenizer: GPT2Tokenizer = kind.from_pretrained(model_path(name))
-    except LOADING_ERRORS as error:
-        raise unloadable(name, error) from error
-    return _checked(tokenizer, name)
-
-
-def _checked(tokenizer: GPT2Tokenizer, name: str) -> GPT2Tokenizer:
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise unloadable(name, error, wanted) from error
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(
             ARGUMENT,
@@ -142,27 +139,13 @@ def _checked(tokenizer: GPT2Tokenizer, name: str) -> GPT2Tokenizer:
     return tokenizer
 
 
-def _tokenizer_of_bare_folder(name: str, folder: Path) -> GPT2Tokenizer:
+def _builtin_of_bare_folder(name: str, vocab_size: int) -> GPT2Tokenizer:
     builtin = builtin_gpt2_tokenizer()
-    vocab_size = load_gpt2_config(name).vocab_size
-    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        try:
-            tokenizer = _tokenizer_of_old_files(folder)
-        except Exception as error:  # tokenizers raises bare Exceptions
-            raise unloadable(name, error, "vocab.json and merges.txt") from error
-        return _checked(tokenizer, name)
     if vocab_size != len(builtin):
         got = f"{name!r}, a folder without tokenizer.json and with {vocab_size} tokens"
         wanted = f"GPT-2's {len(builtin)} or a tokenizer"
         raise UserError(ARGUMENT, got, wanted, SAVE_TOKENIZER)
     return builtin
-
-
-def _tokenizer_of_old_files(folder: Path) -> GPT2Tokenizer:
-    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    return bpe_tokenizer(vocab, merges)
 
 
 def unloadable(
@@ -171,7 +154,7 @@ def unloadable(
     """Return the one line that says why ``name`` could not be loaded and what to do."""
     if Path(model_path(name)).is_dir():
         remedy = f"give a folder written by save_pretrained, with {wanted} whole"
-    elif _looks_like_a_path(name):
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
         remedy = "no such folder; give a folder or a Hub id"
     else:
         remedy = (
@@ -179,13 +162,3 @@ def unloadable(
             "HF_HUB_OFFLINE, or give a local folder"
         )
     return UserError(ARGUMENT, f"{name!r}: {first_line(error)}", remedy=remedy)
-
-
-def _looks_like_a_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says."""
-    text: Any = str(error).strip() or type(error).__name__
-    return str(text.splitlines()[0]).rstrip(".:")

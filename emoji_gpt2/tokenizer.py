@@ -42,18 +42,10 @@ def builtin_gpt2_tokenizer() -> GPT2Tokenizer:
     """Return GPT-2's own tokenizer of 50,257 tokens, made from the built-in merges, offline."""
     lines = read_text("gpt2_merges.txt.gz").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    symbols = [*_byte_symbols().values(), *("".join(merge) for merge in merges), EOS_TOKEN]
-    return bpe_tokenizer({symbol: number for number, symbol in enumerate(symbols)}, merges)
-
-
-def bpe_tokenizer(vocab: dict[str, int], merges: list[tuple[str, ...]]) -> GPT2Tokenizer:
-    """Return a GPT-2 tokenizer of this vocabulary and these merges."""
+    in_bytes = bytes_to_unicode()  # type: ignore[no-untyped-call]
+    symbols = [*in_bytes.values(), *("".join(merge) for merge in merges), EOS_TOKEN]
+    vocab = {symbol: number for number, symbol in enumerate(symbols)}
     return GPT2Tokenizer(vocab=vocab, merges=merges)  # type: ignore[arg-type]
-
-
-def _byte_symbols() -> dict[int, str]:
-    symbols: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]
-    return symbols
 
 
 def add_emoji_tokens(
@@ -137,24 +129,11 @@ def tokenizer_from_json(text: str) -> GPT2Tokenizer:
     return _wrap(Tokenizer.from_str(fields["backend"]), fields["eos"])
 
 
-class _Given:
-    """A tokenizer that is its own deep copy: a real one of 54,202 tokens takes a tenth of a second.
-
-    Transformers copies the ``tokenizer_object`` that it is given; nobody else uses ours.
-    """
-
-    def __init__(self, backend: Tokenizer) -> None:
-        self._backend = backend
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
-        return self._backend
-
-
 def _wrap(backend: Tokenizer, eos_token: str) -> GPT2Tokenizer:
     # Not a GPT2Tokenizer: read from a folder, that is made anew without the normalizer.
     whole: Any = PreTrainedTokenizerFast
     wrapped: GPT2Tokenizer = whole(
-        tokenizer_object=_Given(backend),
+        tokenizer_object=backend,
         bos_token=eos_token,
         eos_token=eos_token,
         unk_token=eos_token,
@@ -187,11 +166,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Return each text, normalised, as token ids with ``<|emoji|>`` at the end.
 
-    Args:
-        tokenizer: With emoji tokens.
-        texts: Any number of texts.
-        max_tokens: Tokens of a prompt at most, ``<|emoji|>`` included; longer texts are cut, which
-            a warning says.
+    Prompts longer than ``max_tokens``, ``<|emoji|>`` included, are cut, which a warning says.
 
     Raises:
         UserError: a text is empty once it is normalised, or holds a lone surrogate.

@@ -18,13 +18,12 @@ import hashlib
 import io
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from emoji_gpt2.emoji.table import KEYWORD_SEPARATOR, VARIATION_SELECTOR_16, Emoji, EmojiTable
-from emoji_gpt2.errors import MissingFileError, UserError, flag
+from emoji_gpt2.errors import UserError, flag, one_line_errors
 
 TABLE = "emoji_table.csv"
 MERGES = "gpt2_merges.txt.gz"
@@ -64,7 +63,7 @@ To make the files anew, with the files of a newer version of Unicode say:
 def read_emoji_test(path: Path, keywords: dict[str, tuple[str, ...]]) -> EmojiTable:
     """Return the fully-qualified emoji of an emoji-test.txt with keywords, by emoji sans U+FE0F."""
     rows, heading = [], {"group": "", "subgroup": ""}
-    for line in read(path, "emoji_test").decode("utf-8", "replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if header := _HEADER.fullmatch(line):
             heading[header[1]] = header[2]
         elif match := _LINE.fullmatch(line):
@@ -85,9 +84,9 @@ def _name_flag(name: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
     return (*keywords, place) if place and keywords == ("flag",) else keywords
 
 
-def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
+def read_annotations(path: Path) -> dict[str, Annotation]:
     """Return names and keywords in CLDR's annotations.json, by emoji without U+FE0F."""
-    data = read(path, option)
+    data = path.read_bytes()
     try:
         (root,) = json.loads(data).values()  # {"annotations" or "annotationsDerived": {…}}
         return {
@@ -98,14 +97,7 @@ def read_annotations(path: Path, option: str) -> dict[str, Annotation]:
             for text, entry in root["annotations"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(option, f"{path}", f"CLDR's annotations.json ({error!r})") from error
-
-
-def read(path: Path, option: str) -> bytes:
-    """Return a source's bytes."""
-    if not path.is_file():
-        raise MissingFileError(option, f"{path}", "a file that is there", "correct the path")
-    return path.read_bytes()
+        raise UserError("annotations", f"{path}", f"CLDR's annotations.json ({error!r})") from error
 
 
 def joined(keywords: tuple[str, ...], emoji: str) -> str:
@@ -148,7 +140,7 @@ def build(sources: dict[str, Path], output: Path) -> EmojiTable:
     """Check all `sources`, named by option, then write files into `output`; return the table."""
     annotations: dict[str, Annotation] = {}
     for option in ("annotations_derived", "annotations"):
-        annotations |= read_annotations(sources[option], option)
+        annotations |= read_annotations(sources[option])
     table = read_emoji_test(
         sources["emoji_test"], {text: words for text, (_, words) in annotations.items()}
     )
@@ -156,7 +148,7 @@ def build(sources: dict[str, Path], output: Path) -> EmojiTable:
         (e.emoji, e.name, e.group, e.sub_group, e.codepoints, joined(e.keywords, e.emoji))
         for e in table.values()
     ]
-    merges = read(sources["merges"], "merges")
+    merges = sources["merges"].read_bytes()
     if (found := hashlib.sha256(merges).hexdigest()) != MERGES_SHA256:
         wanted = f"{MERGES_SHA256[:8]}…, GPT-2's merges (vocab.bpe, 50,000 of them)"
         raise UserError("merges", f"{sources['merges']} with sha256 {found[:8]}…", wanted)
@@ -168,18 +160,8 @@ def build(sources: dict[str, Path], output: Path) -> EmojiTable:
     return table
 
 
-def run(make: Callable[[], str]) -> int:
-    """Print what was made and return 0, or 2 after printing what is wrong with a source."""
-    try:
-        print(make())
-    except UserError as error:
-        print(error.line(flag), file=sys.stderr)
-        return 2
-    return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Make the data files of emoji_gpt2.")
     parser.add_argument("--emoji_test", type=Path, required=True, help="Unicode's emoji-test.txt")
     parser.add_argument("--annotations", type=Path, required=True, help="CLDR's, in English")
@@ -190,14 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     sources = vars(parser.parse_args(arguments))
     output = sources.pop("output")
-
-    def make() -> str:
+    with one_line_errors(flag):
         table = build(sources, output)
         bare = sum(not row.keywords for row in table.values())
-        return f"{output / TABLE}: {len(table)} emoji, {bare} without keywords"
-
-    return run(make)
+        print(f"{output / TABLE}: {len(table)} emoji, {bare} without keywords")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

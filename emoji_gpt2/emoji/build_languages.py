@@ -14,14 +14,13 @@ are left out, since nothing uses them.
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoji_gpt2.emoji.build import csv_bytes, joined, pack, read_annotations, run
+from emoji_gpt2.emoji.build import csv_bytes, joined, pack, read_annotations
 from emoji_gpt2.emoji.languages import COLUMNS, FOLDER, SUFFIX
 from emoji_gpt2.emoji.table import VARIATION_SELECTOR_16, EmojiTable
-from emoji_gpt2.errors import UserError
+from emoji_gpt2.errors import UserError, flag, one_line_errors
 
 # fmt: off
 SHIPPED = [
@@ -45,17 +44,16 @@ those of the two sources, one after the other.
 """
 
 
-def sources_of(language: str, annotations: Path, derived: Path) -> dict[str, Path]:
-    """Return the two files of a language by the option that leads to them, derived names first."""
-    folders = {"annotations_derived": derived, "annotations": annotations}
-    return {option: folder / language / "annotations.json" for option, folder in folders.items()}
+def sources_of(language: str, annotations: Path, derived: Path) -> list[Path]:
+    """Return the two files of a language, derived names first."""
+    return [folder / language / "annotations.json" for folder in (derived, annotations)]
 
 
 def read_language(language: str, annotations: Path, derived: Path) -> list[tuple[str, str, str]]:
     """Return emoji, name and joined keywords in a language such as ``pt-PT``, in table order."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for option, path in sources_of(language, annotations, derived).items():
-        found |= read_annotations(path, option)
+    for path in sources_of(language, annotations, derived):
+        found |= read_annotations(path)
     table, rows = EmojiTable.builtin(), []
     for emoji in table:
         name, keywords = found.get(emoji.replace(VARIATION_SELECTOR_16, ""), ("", ()))
@@ -73,7 +71,7 @@ def build(languages: Sequence[str], annotations: Path, derived: Path, output: Pa
     tables = {one: read_language(one, annotations, derived) for one in languages}
     lines = []
     for one, rows in tables.items():
-        sources = sources_of(one, annotations, derived).values()
+        sources = sources_of(one, annotations, derived)
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
         lines.append(f"| `{one}{SUFFIX}` | {len(rows):,} | `{digest}` |")
     output.mkdir(parents=True, exist_ok=True)
@@ -83,8 +81,8 @@ def build(languages: Sequence[str], annotations: Path, derived: Path, output: Pa
     (output / "README.md").write_text(text, encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Make emoji names and keywords of languages.")
     parser.add_argument("languages", nargs="*", help="CLDR's codes; none: those of the package")
     parser.add_argument("--annotations", type=Path, required=True, help="cldr-annotations-full's")
@@ -93,13 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=default, help="a folder")
     given = parser.parse_args(arguments)
     languages = given.languages or SHIPPED
-
-    def make() -> str:
+    with one_line_errors(flag):
         build(languages, given.annotations, given.annotations_derived, given.output)
-        return f"{given.output}: {', '.join(languages)}"
-
-    return run(make)
+        print(f"{given.output}: {', '.join(languages)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

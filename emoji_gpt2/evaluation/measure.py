@@ -91,19 +91,12 @@ class Task:
 
 
 class Found(NamedTuple):
-    """What a ranker gave for the texts of one side; NaN where it has no probabilities.
+    """What a ranker gave for the texts of one side; NaN where it has no probabilities."""
 
-    Attributes:
-        rank_T: The rank of the best right emoji, from 1.
-        guess_T: The number of the emoji ranked first, -1 where several are.
-        confidence_T: Its probability.
-        nats_P: Minus the log-probability of each emoji of each row.
-    """
-
-    rank_T: Array
-    guess_T: Array
-    confidence_T: Array
-    nats_P: Array
+    rank_T: Array  # of the best right emoji, from 1
+    guess_T: Array  # the number of the emoji ranked first, -1 where several are
+    confidence_T: Array  # its probability
+    nats_P: Array  # minus the log-probability of each emoji of each row
 
 
 @dataclass

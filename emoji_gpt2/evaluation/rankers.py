@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 
 
 class Ranker(Protocol):
-    """A model or a baseline.
+    """A model or a baseline."""
 
-    Attributes:
-        name: Of its column in the results.
-        note: What a reader of the results has to know about it.
-        log_probabilities: Whether the scores are log-probabilities.
-    """
-
-    name: str
-    note: str
-    log_probabilities: bool
+    name: str  # of its column in the results
+    note: str  # what a reader of the results has to know about it
+    log_probabilities: bool  # whether the scores are such
 
     def batches(self, texts: Sequence[str]) -> Iterator[Array]:
         """Yield the scores of all emoji, ``[B, V]``; -inf for those that are not ranked."""

@@ -26,13 +26,9 @@ Rows = str | Path | Sequence[tuple[str, str]]
 
 @dataclass
 class References:
-    """Distinct normalised texts with their right answers.
+    """Distinct normalised texts, in the table's order, with the emoji of each of their rows.
 
-    Attributes:
-        texts: In the order in which they first stand in the table.
-        answers: Of each text, the emoji of each of its rows in order, fully-qualified.
-        report: What was read and dropped.
-        took: Lines that say what was read.
+    ``report`` counts what was read and dropped; ``took`` are lines that say what was read.
     """
 
     texts: list[str] = field(default_factory=list)

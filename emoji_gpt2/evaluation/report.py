@@ -32,13 +32,7 @@ FILES = ("evaluation.json", "evaluation.md")
 
 @dataclass
 class System:
-    """The scores of the model or of a baseline.
-
-    Attributes:
-        note: What it is.
-        exact: By name (``LABELS``), of exact emoji.
-        untoned: The same with skin tones left aside.
-    """
+    """The scores of the model or of a baseline by name, with skin tones and without."""
 
     note: str
     exact: dict[str, Estimate]

@@ -23,15 +23,10 @@ _BLOCK = 4_000_000
 
 
 class Ranks(NamedTuple):
-    """How a ranking did; ties and NaN count against it.
+    """How a ranking did; ties and NaN count against it."""
 
-    Attributes:
-        best_B: The rank from 1 of each text's best-scored right emoji, among those not right.
-        guess_B: The column of each text's best score; -1 where several columns have it.
-    """
-
-    best_B: Array
-    guess_B: Array
+    best_B: Array  # the rank from 1 of each text's best-scored right emoji, among those not right
+    guess_B: Array  # the column of each text's best score; -1 where several columns have it
 
 
 def answer_ranks(scores_BV: Array, row_P: Array, column_P: Array) -> Ranks:

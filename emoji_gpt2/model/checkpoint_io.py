@@ -2,10 +2,9 @@
 
     trainer = Trainer(plugins=[AtomicCheckpointIO()])
 
-Lightning 2.6 writes into the system's temporary folder and moves the file. Where that is another
-file system, as /tmp is on clusters, moving means copying into the file that is there: a run that is
-killed meanwhile leaves half a checkpoint (lightning/fabric/utilities/cloud_io.py, ``_atomic_save``;
-fsspec/implementations/local.py, ``commit``). It also holds the file in memory twice.
+Lightning 2.6 moves a file from the system's temporary folder (cloud_io.py, ``_atomic_save``). Where
+that is another file system, moving means copying into the file that is there: a run that is killed
+meanwhile leaves half a checkpoint.
 """
 
 import os
@@ -25,10 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint; until it is whole, what was there before stays.
-
-        A killed run may leave the file beside it, which the next writing uses again.
-        """
+        """Write a checkpoint; until it is whole, what was there before stays."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -52,13 +48,12 @@ def holding_weights_of(path: str | Path, pl_module: LightningModule) -> Iterator
     No other module is made, so that any subclass, with any arguments, can be asked.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    own = {name: _copied(value) for name, value in pl_module.state_dict().items()}
+    own = {
+        name: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+        for name, value in pl_module.state_dict().items()
+    }
     try:
         pl_module.load_state_dict(checkpoint["state_dict"])
         yield checkpoint["global_step"]
     finally:
         pl_module.load_state_dict(own)
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value

@@ -29,6 +29,7 @@ from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import warmup_cosine
 from emoji_gpt2.tokenizer import tokenizer_to_json
+from tests.tiny import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(  # most tests here train without validating
     "ignore:You defined a .validation_step. but have no .val_dataloader.:UserWarning"
@@ -67,19 +68,6 @@ def make_rows(n: int, seed: int = 0) -> list[Row]:
 
 def loader(rows: list[Row], size: int) -> Loader:
     return Loader([collate(rows[i : i + size], EOS) for i in range(0, len(rows), size)])
-
-
-def make_trainer(tmp_path: Path, **options: Any) -> Trainer:
-    quiet = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": tmp_path,
-    }
-    return Trainer(**(quiet | options))
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +120,12 @@ def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_pat
         test_fraction=0,
         cache_dir=str(tmp_path / "cache"),
     )
-    [before] = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+    [before] = quiet_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
     losses = TrainLoss()
-    trainer = make_trainer(tmp_path, max_epochs=40, callbacks=[losses], check_val_every_n_epoch=40)
+    trainer = quiet_trainer(tmp_path, max_epochs=40, callbacks=[losses], check_val_every_n_epoch=40)
     trainer.fit(model, datamodule=data)
     assert trainer.callback_metrics.keys() >= VAL_NAMES | {"train/loss"}
-    [after] = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+    [after] = quiet_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
 
     assert before.keys() == after.keys() == VAL_NAMES
     assert len(losses.values) == 40 * 5
@@ -155,7 +143,7 @@ def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_pat
 def test_evaluation_equals_loops_over_rows(shared: EmojiGPT2, tmp_path: Path, stage: str) -> None:
     rows = make_rows(11)
     rows[3] = (*rows[3][:2], np.empty(0, np.int64))  # in the loss but not in the ranking
-    trainer = make_trainer(tmp_path)
+    trainer = quiet_trainer(tmp_path)
     run = trainer.validate if stage == "val" else trainer.test
     batches = Loader([*loader(rows, 4).batches, collate([], EOS)])
     [got] = run(shared, batches, verbose=False)
@@ -273,7 +261,7 @@ def test_a_step_is_the_mean_over_all_of_its_tokens(
         for place in (8, 4):
             batches.insert(place, collate([], EOS))
     model = plain_model(rate=0.5)
-    trainer = make_trainer(tmp_path, max_epochs=1, accumulate_grad_batches=accumulate)
+    trainer = quiet_trainer(tmp_path, max_epochs=1, accumulate_grad_batches=accumulate)
     trainer.fit(model, with_steps(batches, accumulate))
     assert trainer.global_step == len(model.seen) == 3
 
@@ -295,7 +283,7 @@ def test_a_step_is_the_mean_over_all_of_its_tokens(
 def test_a_window_without_any_supervised_token_changes_nothing(tmp_path: Path) -> None:
     model = plain_model(rate=0.5)
     before = [p.detach().clone() for p in model.model.parameters()]
-    make_trainer(tmp_path, max_epochs=1).fit(model, with_steps([collate([], EOS)], 1))
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, with_steps([collate([], EOS)], 1))
     assert len(model.seen) == 1
     assert model.losses == [0]
     assert all(p.equal(b) for p, b in zip(model.model.parameters(), before, strict=True))
@@ -322,7 +310,7 @@ def test_the_learning_rate_ends_with_the_run(
     """10 batches, accumulated by 5: 2 steps an epoch."""
     rates = Rates()
     model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=1)
-    trainer = make_trainer(tmp_path, accumulate_grad_batches=5, callbacks=[rates], **options)
+    trainer = quiet_trainer(tmp_path, accumulate_grad_batches=5, callbacks=[rates], **options)
     trainer.fit(model, loader(make_rows(10), 1))
     assert trainer.global_step == total
     wanted = [1e-3 * warmup_cosine(step, 1, total) for step in range(total)]
@@ -333,39 +321,13 @@ def test_a_second_fit_has_a_schedule_of_its_own(tmp_path: Path) -> None:
     model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=0)
     for steps in (2, 6):
         rates = Rates()
-        trainer = make_trainer(tmp_path, max_steps=steps, callbacks=[rates])
+        trainer = quiet_trainer(tmp_path, max_steps=steps, callbacks=[rates])
         trainer.fit(model, loader(make_rows(6), 1))
         wanted = [1e-3 * warmup_cosine(step, 0, steps) for step in range(steps)]
         assert rates.values == pytest.approx(wanted)
 
 
 # The network
-
-
-def test_right_padding_does_not_change_scores(shared: EmojiGPT2) -> None:
-    rows = make_rows(6)
-    batch = collate(rows, EOS)
-    other_pad = collate(rows, 17)
-    with torch.no_grad():
-        together = shared(batch.ids_BT, batch.positions_N)
-        otherwise = shared(other_pad.ids_BT, other_pad.positions_N)
-        alone = []
-        for row in rows:
-            one = collate([row], EOS)
-            alone.append(shared(one.ids_BT, one.positions_N))
-    assert not batch.ids_BT.equal(other_pad.ids_BT)
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
-    assert together.equal(otherwise)
-
-
-def test_scores_are_the_models_own(shared: EmojiGPT2) -> None:
-    batch = collate(make_rows(3), EOS)
-    with torch.no_grad():
-        got = shared(batch.ids_BT, batch.positions_N)
-        full = shared.model(batch.ids_BT).logits.flatten(0, 1)[batch.positions_N]
-    assert got.shape == (len(batch.labels_N), 1 + N_EMOJI)
-    columns = [EOS, *range(FIRST_EMOJI, END_OF_PROMPT)]
-    torch.testing.assert_close(got, full[:, columns], rtol=1e-5, atol=1e-5)
 
 
 def test_candidates_are_end_of_text_and_the_table_in_order(shared: EmojiGPT2) -> None:
@@ -400,7 +362,7 @@ def test_dropout_is_on_in_training(start: str, tiny_gpt2: Path, tmp_path: Path) 
     model = EmojiGPT2(**arguments, dropout=0.5)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found .* in eval mode")
-        make_trainer(tmp_path, max_steps=1, callbacks=[modes]).fit(model, loader(make_rows(2), 2))
+        quiet_trainer(tmp_path, max_steps=1, callbacks=[modes]).fit(model, loader(make_rows(2), 2))
     assert all(modes.training)
 
 
@@ -432,7 +394,7 @@ def test_trainer_predicts_with_a_fresh_model(tiny_gpt2: Path, tmp_path: Path) ->
     table.write_text("text\npizza\nhappy birthday to you\nred heart\n", encoding="utf-8")
     data = EmojiDataModule(predict_path=str(table), batch_size=2, cache_dir=str(tmp_path / "c"))
     model = EmojiGPT2(pretrained=str(tiny_gpt2))
-    first, second = make_trainer(tmp_path).predict(model, datamodule=data)
+    first, second = quiet_trainer(tmp_path).predict(model, datamodule=data)
     assert [len(first[0]), len(second[0])] == [2, 1]
     model.eval()
     prompt = model.tokenizer("pizza").input_ids
@@ -452,7 +414,7 @@ def checkpoint(
     folder = shutil.copytree(tiny_gpt2, home / "gpt2")
     torch.manual_seed(2)
     model = EmojiGPT2(pretrained=str(folder), learning_rate=0.01, warmup_steps=0, dropout=0.25)
-    trainer = make_trainer(home, max_steps=2)
+    trainer = quiet_trainer(home, max_steps=2)
     trainer.fit(model, loader(make_rows(8), 4))
     trainer.save_checkpoint(home / "whole.ckpt")
     shutil.rmtree(folder)
@@ -502,8 +464,8 @@ def test_a_loaded_model_can_be_evaluated_trained_and_saved_again(
 ) -> None:
     model = EmojiGPT2.load_from_checkpoint(checkpoint[0])
     batches = loader(make_rows(8), 4)
-    make_trainer(tmp_path).validate(model, batches, verbose=False)
-    trainer = make_trainer(tmp_path, max_steps=2)
+    quiet_trainer(tmp_path).validate(model, batches, verbose=False)
+    trainer = quiet_trainer(tmp_path, max_steps=2)
     trainer.fit(model, batches)
     trainer.save_checkpoint(tmp_path / "again.ckpt")
     again = EmojiGPT2.load_from_checkpoint(tmp_path / "again.ckpt")
@@ -517,7 +479,7 @@ def test_a_run_goes_on_from_a_checkpoint(checkpoint: Checkpoint, tmp_path: Path)
     with building_network_of(content):
         as_stored = EmojiGPT2(**content["hyper_parameters"])
     for model in (as_stored, EmojiGPT2(config=TINY, warmup_steps=0)):
-        trainer = make_trainer(tmp_path, max_steps=3)
+        trainer = quiet_trainer(tmp_path, max_steps=3)
         trainer.fit(model, loader(make_rows(8), 4), ckpt_path=checkpoint[0])
         assert trainer.global_step == 3
         start = checkpoint[1]["model.transformer.ln_f.weight"]
@@ -533,7 +495,7 @@ def test_loaded_weights_start_a_new_run_at_the_learning_rate_given(
     assert model.learning_rate == 0.01
     model.learning_rate = 0.5
     rates = Rates()
-    make_trainer(tmp_path, max_steps=1, callbacks=[rates]).fit(model, loader(make_rows(8), 8))
+    quiet_trainer(tmp_path, max_steps=1, callbacks=[rates]).fit(model, loader(make_rows(8), 8))
     assert rates.values == [0.5]
 
 
@@ -559,7 +521,7 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    trainer = make_trainer(tmp_path, max_steps=1)
+    trainer = quiet_trainer(tmp_path, max_steps=1)
     trainer.fit(Foreign(), Loader([torch.ones(2, 3)]))  # type: ignore[list-item]
     trainer.save_checkpoint(tmp_path / "foreign.ckpt")
     return tmp_path / "foreign.ckpt"
@@ -570,7 +532,7 @@ def test_a_foreign_checkpoint_is_refused(foreign: Path, tmp_path: Path) -> None:
         EmojiGPT2.load_from_checkpoint(foreign)
     assert "wanted one of EmojiGPT2" in one_line(caught)
     with pytest.raises(UserError) as caught:
-        make_trainer(tmp_path, max_steps=2).fit(
+        quiet_trainer(tmp_path, max_steps=2).fit(
             EmojiGPT2(config=TINY), loader(make_rows(2), 2), ckpt_path=foreign
         )
     assert "wanted one of EmojiGPT2" in one_line(caught)
@@ -585,7 +547,7 @@ def test_the_checkpoint_decides_what_is_loaded_and_weights_of_another_shape_are_
     with pytest.raises(UserError, match="config: got"):
         EmojiGPT2.load_from_checkpoint(checkpoint[0], config=TINY | change)
     with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"):
-        make_trainer(tmp_path, max_steps=3).fit(
+        quiet_trainer(tmp_path, max_steps=3).fit(
             EmojiGPT2(config=TINY | change), loader(make_rows(2), 2), ckpt_path=checkpoint[0]
         )
 
@@ -615,7 +577,7 @@ def test_a_bad_argument_is_one_line(arguments: dict[str, Any], says: str) -> Non
 def test_rows_longer_than_the_model_reads_are_one_line(tmp_path: Path) -> None:
     model = EmojiGPT2(config=TINY | {"n_positions": 4})
     with pytest.raises(UserError) as caught:
-        make_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
+        quiet_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
     assert "max_length" in one_line(caught)
 
 
@@ -627,5 +589,5 @@ def test_a_data_module_of_another_tokenizer_is_refused(tmp_path: Path, small_csv
     GPT2LMHeadModel(GPT2Config(**TINY, vocab_size=len(vocab) + 1)).save_pretrained(other)
     data = EmojiDataModule(str(small_csv), cache_dir=str(tmp_path))
     with pytest.raises(UserError, match="another tokenizer") as caught:
-        make_trainer(tmp_path, max_steps=1).fit(EmojiGPT2(str(other)), datamodule=data)
+        quiet_trainer(tmp_path, max_steps=1).fit(EmojiGPT2(str(other)), datamodule=data)
     assert "\n" not in str(caught.value)
