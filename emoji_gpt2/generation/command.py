@@ -137,13 +137,14 @@ def typed_lines() -> Iterator[list[Given]]:
     with suppress(ImportError):  # there is none on Windows
         import readline  # noqa: F401, PLC0415 - input() then has a history and arrow keys
     print("Type a text. An empty line, exit or Ctrl-D ends.", file=sys.stderr)
+    prompt = "> " if sys.stdout.isatty() else ""
     try:
-        while (line := input("> ")).strip() not in ("", "exit"):
+        while (line := input(prompt)).strip() not in ("", "exit"):
             yield [Given(line, line)]
     except EOFError:
-        print()
+        print(file=sys.stderr)
     except KeyboardInterrupt:
-        print()
+        print(file=sys.stderr)
         raise
 
 
