@@ -26,8 +26,8 @@ from transformers import DataCollatorForLanguageModeling
 from emoji_gpt2 import EmojiDataModule, EmojiTable
 from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.examples import Report, read_examples
-from emoji_gpt2.data.prepare import CHUNK, DataConfig
-from emoji_gpt2.tables.source import open_source
+from emoji_gpt2.data.prepare import DataConfig
+from emoji_gpt2.tables.source import CHUNK, open_source
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 from tests.benchmarks.make_table import write_table
 from tests.benchmarks.timing import conditions, measure, table
