@@ -1,9 +1,5 @@
 """Where things are kept, and how what is elsewhere becomes a local file.
 
-    path = local_copy("https://example.org/emoji_df.csv", cache_dir)     # downloaded once
-    path = checkpoint_from_hub("hf://user/emoji/last.ckpt")              # a file of the Hub's cache
-    apply_umask(folder)                                                  # others may read it too
-
 An http(s) copy stays in ``<cache_dir>/downloads`` until it is deleted. Files of the Hugging Face
 Hub stay in the Hub's own cache, so ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` work. The form of hf://
 addresses is HfFileSystem's: ``hf://datasets/user/name[@revision]/path/in/repo.csv``.
@@ -91,12 +87,8 @@ def local_copy(address: str, cache_dir: Path) -> Path:
         return _from_hub(address)
     if scheme:
         wanted = "a local path, https://… or hf://datasets/…"
-        raise UserError(
-            PATH,
-            repr(public(address)),
-            wanted,
-            f"{scheme}:// is not followed, download the file first",
-        )
+        remedy = f"{scheme}:// is not followed, download the file first"
+        raise UserError(PATH, repr(public(address)), wanted, remedy)
     return _local(address)
 
 
@@ -156,17 +148,6 @@ def _not_downloaded(url: str, why: str) -> UserError:
 
 def _download(url: str, target: Path) -> None:
     """Write what ``url`` holds to ``target``; a connection cut short is a ConnectionError."""
-    opener = urllib.request.OpenerDirector()  # build_opener() would follow ftp: and file: too
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
     parts = urllib.parse.urlsplit(urllib.parse.quote(url, safe=_URL_SAFE))
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     request = urllib.request.Request(plain, headers={"User-Agent": "emoji_gpt2"})  # noqa: S310
@@ -174,7 +155,10 @@ def _download(url: str, target: Path) -> None:
         user = urllib.parse.unquote(f"{parts.username}:{parts.password or ''}")
         key = base64.b64encode(user.encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {key}")
-    with opener.open(request, timeout=TIMEOUT_SECONDS) as answer, target.open("xb") as file:
+    with (
+        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer,  # noqa: S310
+        target.open("xb") as file,
+    ):
         shutil.copyfileobj(answer, file)
         length, size = answer.headers.get("Content-Length"), file.tell()
     if length is not None and int(length) != size:
@@ -188,9 +172,8 @@ def _from_hub(address: str) -> Path:
     match = _HF.fullmatch(address)
     if match is None:
         wanted = "hf://datasets/user/name[@revision]/path/in/repo.csv"
-        raise UserError(
-            PATH, repr(public(address)), wanted, "give the address of one file of a data set"
-        )
+        remedy = "give the address of one file of a data set"
+        raise UserError(PATH, repr(public(address)), wanted, remedy)
     repo, revision, name = match.groups()
     from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow, rarely needed)
 
@@ -202,11 +185,7 @@ def _from_hub(address: str) -> Path:
 
 
 def data_set_files(repo: str, revision: str | None) -> list[str]:
-    """Return the names of a data set's files on the Hub; offline, of those in the Hub's cache.
-
-    Raises:
-        UserError: it cannot be had.
-    """
+    """Return the names of a data set's files on the Hub; offline, of those in the Hub's cache."""
     from huggingface_hub import HfApi, constants, errors, snapshot_download  # noqa: PLC0415
 
     try:

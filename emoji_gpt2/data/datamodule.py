@@ -1,14 +1,4 @@
-r"""The data module: any table of texts and emoji, tokenized once, in length-grouped batches.
-
-data = EmojiDataModule("emoji_df.csv", batch_size=64)
-data.prepare_data()                      # reads, checks, tokenizes, caches
-data.setup("fit")
-print("\n".join(data.report))           # what was read, kept and dropped
-for batch in data.train_dataloader():    # a Batch: ids_BT, positions_N, labels_N, ...
-hidden = gpt2.transformer(batch.ids_BT, use_cache=False).last_hidden_state
-logits = gpt2.lm_head(hidden.flatten(0, 1)[batch.positions_N])
-loss = cross_entropy(logits, batch.labels_N)
-"""
+"""The data module: any table of texts and emoji, tokenized once, in length-grouped batches."""
 
 import re
 from dataclasses import replace
@@ -25,14 +15,14 @@ from transformers import GPT2Tokenizer
 
 from emoji_gpt2.data.examples import SkinTones
 from emoji_gpt2.data.loader import PromptDataset, RowDataset, RowLoader, TrainingLoader
-from emoji_gpt2.data.prepare import NAME_OF, DataConfig, differences
+from emoji_gpt2.data.prepare import NAME_OF, DataConfig
 from emoji_gpt2.data.samplers import EvaluationSampler, LengthGroupedSampler
 from emoji_gpt2.data.store import Store, is_whole
 from emoji_gpt2.emoji.languages import ENGLISH, parse_languages
 from emoji_gpt2.errors import UserError, check
 from emoji_gpt2.files import default_cache_dir, without_secrets
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer
-from emoji_gpt2.tables.source import Reading, Source
+from emoji_gpt2.tables.source import Source
 from emoji_gpt2.tokenizer import add_emoji_tokens, encode_prompts, eos_id, fingerprint
 
 if TYPE_CHECKING:
@@ -96,6 +86,12 @@ class EmojiDataModule(LightningDataModule):
         UserError: an argument is out of range, or the source cannot be read; one line says why.
     """
 
+    _tokenizer: GPT2Tokenizer | None = None
+    _store: Store | None = None
+    _prompts: PromptDataset | None = None
+    _order: LengthGroupedSampler | None = None
+    _loader: TrainingLoader | None = None
+
     def __init__(
         self,
         path: list[str] | str | None = None,
@@ -129,13 +125,17 @@ class EmojiDataModule(LightningDataModule):
         check("data.batch_size", batch_size, fine=batch_size >= 1, wanted="at least 1")
         check("data.num_workers", num_workers, fine=num_workers >= 0, wanted="0 or more")
         check("data.seed", seed, fine=seed >= 0, wanted="0 or more")
-        named = (text_column, emoji_column, encoding, delimiter)
-        reading = Reading(*named, labels_path, label_names, emoji_from_text)
         self.config = DataConfig(
             path=path,
             val_path=val_path,
             test_path=test_path,
-            reading=reading,
+            text_column=text_column,
+            emoji_column=emoji_column,
+            encoding=encoding,
+            delimiter=delimiter,
+            labels_path=labels_path,
+            label_names=label_names,
+            emoji_from_text=emoji_from_text,
             skin_tones=skin_tones,
             max_length=max_length,
             val_fraction=val_fraction,
@@ -151,12 +151,7 @@ class EmojiDataModule(LightningDataModule):
         self.tokenizer_name = tokenizer
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.allow_other_data = allow_other_data
-        self._tokenizer: GPT2Tokenizer | None = None
-        self._store: Store | None = None
         self._sources: dict[int, Source] = {}
-        self._prompts: PromptDataset | None = None
-        self._order: LengthGroupedSampler | None = None
-        self._loader: TrainingLoader | None = None
 
     def _hide_secrets(self) -> None:
         """Let checkpoints, and loggers, which get the first copy, have no key of an address."""
@@ -167,12 +162,7 @@ class EmojiDataModule(LightningDataModule):
 
     @classmethod
     def from_frame(cls, frame: "pd.DataFrame", **arguments: Any) -> "EmojiDataModule":
-        """Return a data module for a DataFrame.
-
-        Args:
-            frame: Has a column of texts and one of emoji, found by name or given.
-            arguments: Those of the class, without ``path``.
-        """
+        """Return a data module for a DataFrame; ``arguments`` are the class's but ``path``."""
         data = cls(path="DataFrame", **arguments)
         data.config = replace(data.config, frame=frame.copy(deep=False))
         return data
@@ -188,9 +178,8 @@ class EmojiDataModule(LightningDataModule):
     def store(self) -> Store:
         """The prepared rows; available after ``setup``."""
         if self._store is None:
-            raise UserError(
-                "EmojiDataModule", "no rows yet", remedy="call prepare_data() and setup() first"
-            )
+            remedy = "call prepare_data() and setup() first"
+            raise UserError("EmojiDataModule", "no rows yet", remedy=remedy)
         return self._store
 
     @property
@@ -216,18 +205,15 @@ class EmojiDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Map the prepared rows into memory and print the report."""
         if stage in ("predict", None) and self.predict_path is not None:
-            pairs = self.config.read_texts(self.predict_path, self.cache_dir)
-            read = [text for _, text in pairs]
+            given, read = self.config.read_texts(self.predict_path, self.cache_dir)
             prompts = encode_prompts(self.tokenizer, read, self.config.max_length - 1)
-            given, pad_id = [text for text, _ in pairs], eos_id(self.tokenizer)
-            self._prompts = PromptDataset(given, prompts, pad_id, self._fingerprint)
+            self._prompts = PromptDataset(given, prompts, eos_id(self.tokenizer), self._fingerprint)
         if stage != "predict" and self._store is None:
             self._sources = self.config.sources(self.cache_dir)
             folder = self.config.folder(self._sources, self.tokenizer, self.cache_dir)
             if not is_whole(folder):
-                raise UserError(
-                    "EmojiDataModule", f"no rows in {folder}", remedy="call prepare_data() first"
-                )
+                remedy = "call prepare_data() first"
+                raise UserError("EmojiDataModule", f"no rows in {folder}", remedy=remedy)
             self._store = Store(folder)
             took = [line for source in self._sources.values() for line in source.took]
             for line in [*took, *self.report, *self._named(self._store.samples)]:
@@ -312,7 +298,11 @@ class EmojiDataModule(LightningDataModule):
         callbacks = getattr(self.trainer, "callbacks", [])
         if any(isinstance(callback, BatchSizeFinder) for callback in callbacks):
             ours["batch_size"] = theirs["batch_size"]  # the finder searches for it again
-        changes = differences(ours, theirs)
+        changes = [
+            f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
+            for name in sorted(ours | theirs)
+            if ours.get(name) != theirs.get(name)
+        ]
         if not changes and state_dict["rows"] != self.store.folder.name:
             changes = ["the sources, the tokenizer or the version of emoji_gpt2 have changed"]
         return changes
@@ -326,11 +316,7 @@ class EmojiDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return the texts of ``predict_path``, in their order.
-
-        Raises:
-            UserError: they are not read yet.
-        """
+        """Return the texts of ``predict_path``, in their order."""
         if self.predict_path is None:
             raise UserError("data.predict_path", "none", "a table of texts", "give its path")
         if self._prompts is None:

@@ -1,11 +1,4 @@
-"""From checked examples to token ids: text, ``<|emoji|>``, emoji, end of text.
-
-    encoder = RowEncoder(tokenizer, max_length=128)
-    rows = encoder.encode(examples, report)         # what is cut is counted in the report
-    rows.ids, rows.lengths
-
-Shapes: R rows.
-"""
+"""From checked examples to token ids: text, ``<|emoji|>``, emoji, end of text."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -15,7 +8,7 @@ import numpy as np
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batch import SoftTargets
-from emoji_gpt2.data.examples import Example, Report, example_hash
+from emoji_gpt2.data.examples import Example, Report
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, eos_id, token_id, token_ids
@@ -24,34 +17,19 @@ Array = np.ndarray
 
 
 class EncodedRows(NamedTuple):
-    """Some rows, ready to be written.
+    """R rows, ready to be written."""
 
-    Attributes:
-        ids: Token ids of all rows, one after another.
-        lengths: How many each row has, ``[R]``.
-        n_prompt: How many of them are its prompt, ``[R]``.
-        text_hashes: ``text_hash`` of each text, ``[R]``.
-        example_hashes: The same of each text with its emoji, ``[R]``.
-        emoji: The emoji among ``ids``, one row's after another's.
-        soft: The soft targets of those that have some, ``rows`` counted from 0.
-    """
-
-    ids: Array
-    lengths: Array
-    n_prompt: Array
-    text_hashes: Array
-    example_hashes: Array
-    emoji: Array
-    soft: SoftTargets
+    ids: Array  # token ids of all rows, one after another
+    lengths: Array  # how many each row has, [R]
+    n_prompt: Array  # how many of them are its prompt, [R]
+    text_hashes: Array  # text_hash of each text, [R]
+    example_hashes: Array  # the same of each text with its emoji, [R]
+    emoji: Array  # the emoji among ids, one row's after another's
+    soft: SoftTargets  # of the rows that have some, counted from 0
 
 
 class RowEncoder:
-    """Turns examples into token ids; texts and emoji that are too long are cut.
-
-    Args:
-        tokenizer: With emoji tokens.
-        max_length: Tokens of a whole row at most.
-    """
+    """Turns examples into at most ``max_length`` token ids; longer texts and emoji are cut."""
 
     def __init__(self, tokenizer: GPT2Tokenizer, max_length: int) -> None:
         self.tokenizer = tokenizer
@@ -74,7 +52,7 @@ class RowEncoder:
             np.fromiter(map(len, rows), np.uint16),
             np.array([len(text) + 1 for text in texts], np.uint16),
             np.array([text_hash(example.text) for example in examples], np.uint64),
-            np.fromiter(map(example_hash, examples), np.uint64),
+            np.array([text_hash("\0".join((e.text, *e.emoji))) for e in examples], np.uint64),
             np.fromiter(chain.from_iterable(answers), self.dtype),
             self._soft_targets(examples),
         )

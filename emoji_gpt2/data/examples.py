@@ -1,10 +1,5 @@
 """Turn records into checked examples, a normalised text with the emoji it stands for, and count.
 
-    report = Report("emoji_df.csv")
-    for chunk in open_source("emoji_df.csv", cache_dir=cache).chunks():
-        examples = read_examples(chunk, EmojiTable.builtin(), "keep", report)
-    report.check()
-
 Without a source, the examples are the emoji table's own names and keywords.
 """
 
@@ -15,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from emoji_gpt2.emoji.descriptions import keyword_split
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.cells import is_broken
@@ -35,11 +30,8 @@ MAX_EMOJI_PER_KEYWORD = 16
 class Example(NamedTuple):
     """A normalised text and its fully-qualified emoji, in order.
 
-    Attributes:
-        text: The text.
-        emoji: The emoji of the row, which follow the text.
-        probs: The soft target of the first emoji: each emoji with its probability, 1 in all. When
-            empty, the first of ``emoji`` is the only right answer.
+    ``probs`` is the soft target of the first emoji: each emoji with its probability, 1 in all. When
+    empty, the first of ``emoji`` is the only right answer.
     """
 
     text: str
@@ -72,9 +64,10 @@ class Report:
     def drop(self, reason: str, place: str = "", cell: str = "") -> None:
         """Count a record that is left out; the first three of a reason are kept as examples."""
         self.dropped[reason] += 1
-        for examples, one in ((self.places, place), (self.cells, repr(cell) if cell else "")):
-            if one and len(examples[reason]) < SHOWN:
-                examples[reason].append(one)
+        if place and len(self.places[reason]) < SHOWN:
+            self.places[reason].append(place)
+        if cell and len(self.cells[reason]) < SHOWN:
+            self.cells[reason].append(repr(cell))
 
     def reasons(self) -> str:
         """Return the dropped records by reason, with the numbers of the first ones."""
@@ -86,10 +79,8 @@ class Report:
 
     def samples(self) -> list[str]:
         """Return a line for each reason that cells were dropped for, with the first of them."""
-        return [
-            f"{self.source}: {reason}, such as {', '.join(cells)}"
-            for reason, cells in self.cells.items()
-        ]
+        shown = self.cells.items()
+        return [f"{self.source}: {reason}, such as {', '.join(cells)}" for reason, cells in shown]
 
     def check(self) -> None:
         """Refuse a source of which more than ``MAX_UNREAD`` could not be read.
@@ -98,10 +89,8 @@ class Report:
             UserError: it is one; the line says which records.
         """
         if self.unread > MAX_UNREAD * self.rows_read:
-            got = (
-                f"{self.source!r}, of whose {self.rows_read:,} rows {self.unread:,} cannot be read "
-            )
-            got += f"({self.reasons()})"
+            got = f"{self.source!r}, of whose {self.rows_read:,} rows {self.unread:,} cannot be "
+            got += f"read ({self.reasons()})"
             remedy = "mend them, or name the separator with {data.delimiter}"
             raise UserError(PATH, got, f"at most {MAX_UNREAD:.0%}", remedy)
 
@@ -124,18 +113,10 @@ def read_examples(
     skin_tones: SkinTones,
     report: Report,
     unit: str = "line",
-    held: list[Example] | None = None,
 ) -> list[Example]:
     """Return the usable examples of a chunk and count what was read and dropped in ``report``.
 
-    Args:
-        chunk: Records of a source.
-        table: The emoji.
-        skin_tones: "drop" makes 👍 of 👍🏽.
-        report: What is counted.
-        unit: What the numbers of unread records count.
-        held: Gets the examples whose emoji lost a tone that their text may name after a colon, in
-            any language: ``settle_tones`` decides on them when all others are known.
+    ``unit`` is what the numbers of unread records count.
     """
     examples = []
     report.rows_read += len(chunk.texts) + len(chunk.unread)
@@ -145,8 +126,9 @@ def read_examples(
     for number, reason in chunk.unread:
         report.drop(reason, f"{unit} {number:,}")
     for text, cell in zip(chunk.texts, chunk.emoji, strict=True):
-        given = table.split(cell)
-        emoji = [table.base(e) for e in given] if skin_tones == "drop" else given
+        emoji = table.split(cell)
+        if skin_tones == "drop":
+            emoji = [table.base(one) for one in emoji]
         example = Example(normalize_text(text), tuple(emoji))
         if dropped := _reason_to_drop(example, text, cell, skin_tones):
             report.drop(dropped, cell=f"{cell:.30}" if "emoji" in dropped else "")
@@ -157,35 +139,8 @@ def read_examples(
             report.noted["text that holds its own emoji"] += 1
         if "\n" in text.strip():
             report.noted["text of several lines"] += 1
-        if held is not None and emoji != given and ":" in example.text:
-            held.append(example)
-        else:
-            examples.append(example)
+        examples.append(example)
     return examples
-
-
-def settle_tones(held: list[Example], known: Container[int], report: Report) -> list[Example]:
-    """Return those examples whose text is not that of a known one with a tone's name after it.
-
-    Args:
-        held: Examples whose emoji lost a tone.
-        known: ``example_hash`` of the others.
-        report: Counts what is dropped.
-    """
-    kept = []
-    for example in held:
-        without = example._replace(text=example.text.partition(":")[0].strip())
-        if example_hash(without) in known:
-            report.drop("text names a skin tone")
-        else:
-            report.noted["emoji without the tone that it had, the text unchanged"] += 1
-            kept.append(example)
-    return kept
-
-
-def example_hash(example: Example) -> int:
-    """Return 64 bits that stand for a text with its emoji."""
-    return text_hash("\0".join((example.text, *example.emoji)))
 
 
 def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:
@@ -222,17 +177,10 @@ def keyword_examples(
     split: Literal["train", "val", "test"],
     report: Report,
 ) -> list[Example]:
-    """Return each keyword of the split with each of its emoji, tones left out.
+    """Return each keyword of ``keyword_split`` with each of its emoji, tones left out.
 
     A keyword among ``known_texts``, such as another emoji's name, is not used, nor is one of more
     than ``MAX_EMOJI_PER_KEYWORD`` emoji.
-
-    Args:
-        table: The table of the keywords.
-        emoji: The emoji whose keywords are used.
-        known_texts: Normalised texts not to use.
-        split: The split of the keywords, by ``keyword_split``.
-        report: Counts what is read and dropped.
     """
     emoji_of: dict[str, list[str]] = defaultdict(list)
     for one in emoji:

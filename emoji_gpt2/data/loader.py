@@ -16,14 +16,7 @@ from emoji_gpt2.data.store import Store
 
 
 class PromptDataset(Dataset[tuple[Array, int, Array]]):
-    """Texts to predict emoji for.
-
-    Args:
-        texts: The texts as the user wrote them.
-        ids: The token ids of each, with ``<|emoji|>`` at the end.
-        pad_id: The token for padding.
-        tokenizer: ``fingerprint`` of the tokenizer.
-    """
+    """Texts to predict emoji for, as the user wrote them and as ids that end with ``<|emoji|>``."""
 
     def __init__(self, texts: list[str], ids: list[list[int]], pad_id: int, tokenizer: str) -> None:
         self.texts = texts
@@ -44,14 +37,7 @@ class PromptDataset(Dataset[tuple[Array, int, Array]]):
 
 
 class RowDataset(Dataset[Batch]):
-    """Rows of one split; its items are whole batches: ``dataset[[3, 1, 4]]`` is a ``Batch``.
-
-    Args:
-        store: The rows.
-        split: Which of them belong to the data set.
-        pad_id: The token for padding.
-        tokenizer: ``fingerprint`` of the tokenizer.
-    """
+    """Rows of one split; its items are whole batches: ``dataset[[3, 1, 4]]`` is a ``Batch``."""
 
     def __init__(self, store: Store, split: Split, pad_id: int, tokenizer: str) -> None:
         self.store = store
@@ -91,13 +77,9 @@ class RowDataset(Dataset[Batch]):
 
 
 class RowLoader(DataLoader[Batch]):
-    """Iterates over the batches of one rank.
+    """Iterates over the batches of one rank; ``order`` yields the rows of each.
 
-    Args:
-        dataset: The rows.
-        order: The sampler; it yields the rows of each batch.
-        sampler: Passed by Lightning for ``overfit_batches``: repeat the same batches.
-        options: Those of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
+    Lightning passes a ``sampler`` for ``overfit_batches``: the same batches are repeated.
     """
 
     def __init__(
@@ -128,14 +110,8 @@ class TrainingLoader(RowLoader):
     """Training batches; each iteration is the next epoch, in another order.
 
     Lightning saves and restores ``state_dict``: a resumed run continues after the last batch that
-    was trained on, whatever workers had fetched ahead.
-
-    Args:
-        dataset: The rows.
-        order: The sampler; it yields the rows of each batch.
-        trainer: The trainer of the run; where it is None, ``EmojiGPT2`` sets it later.
-        sampler: Passed by Lightning for ``overfit_batches``: repeat the same batches.
-        options: Those of ``torch.utils.data.DataLoader``: num_workers, pin_memory.
+    was trained on, whatever workers had fetched ahead. Where ``trainer`` is None, ``EmojiGPT2``
+    sets it later.
     """
 
     dataset: RowDataset

@@ -1,7 +1,5 @@
 """From sources to a store: read, check, tokenize, merge, split, write. Once per node, then cached.
 
-    store_folder = DataConfig(path="emoji_df.csv").prepare(tokenizer, cache_dir)
-
 The folder's name is a hash of all that decides its content: the sources' bytes, the tokenizer, the
 options and the version of this code.
 """
@@ -10,11 +8,10 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +29,6 @@ from emoji_gpt2.data.examples import (
     keyword_examples,
     name_examples,
     read_examples,
-    settle_tones,
 )
 from emoji_gpt2.data.rows import SPLIT, SYNTHETIC, TEST, TRAIN, VAL, RowCollector
 from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
@@ -45,7 +41,8 @@ from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
 from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import PATH
-from emoji_gpt2.tables.source import CHUNK, Reading, Source, open_source
+from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.source import Source, open_source
 from emoji_gpt2.tokenizer import N_POSITIONS, tokenizer_to_json
 
 if TYPE_CHECKING:
@@ -57,12 +54,12 @@ ARGUMENTS = {SPLIT: PATH, VAL: "data.val_path", TEST: "data.test_path"}
 NAME_OF = "<source {}>"
 """Stands in a stored report for the name of a source: files of equal bytes share their rows."""
 
-VERSION = 6
+VERSION = 7
 """Raise it when the same configuration would give other rows."""
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Reading):
     """All that decides the rows and splits; the arguments are those of ``EmojiDataModule``.
 
     A ``frame`` is read instead of the file at ``path``.
@@ -71,7 +68,6 @@ class DataConfig:
     path: list[str] | str | None = None
     val_path: list[str] | str | None = None
     test_path: list[str] | str | None = None
-    reading: Reading = field(default_factory=Reading)
     skin_tones: SkinTones = "keep"
     max_length: int = 128
     val_fraction: float = 0.05
@@ -96,11 +92,8 @@ class DataConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the options without the sources: their content counts, not their names."""
-        names = [one.name for one in fields(self) if one.name not in ("frame", "reading")]
+        names = [one.name for one in fields(self) if one.name not in ("frame", "label_names")]
         options = {name: getattr(self, name) for name in names if not name.endswith("path")}
-        options |= {
-            k: v for k, v in asdict(self.reading).items() if not k.endswith(("path", "names"))
-        }
         return options | {"languages": ",".join(map(language_code, self.languages))}
 
     def sources(self, cache_dir: Path) -> dict[int, Source]:
@@ -109,29 +102,34 @@ class DataConfig:
         tables = {SPLIT: main, VAL: self.val_path, TEST: self.test_path}
         found = {}
         for role, table in tables.items():
-            reading = self.reading if role == SPLIT else replace(self.reading, labels_path=None)
+            reading = self if role == SPLIT else replace(self, labels_path=None)
             if table is not None:
                 with blaming(ARGUMENTS[role], PATH):
                     found[role] = open_source(table, reading, cache_dir=cache_dir)
         return found
 
-    def read_texts(self, table: str | list[str], cache_dir: Path) -> list[tuple[str, str]]:
+    def read_texts(self, table: str | list[str], cache_dir: Path) -> tuple[list[str], list[str]]:
         """Return the texts of a table that needs no emoji, as given and as they are read.
 
         Those without words are left out and counted.
         """
-        reading = replace(self.reading, emoji_column=None, labels_path=None)
+        reading = replace(self, emoji_column=None, labels_path=None)
         with blaming("data.predict_path", PATH):
             source = open_source(table, reading, cache_dir=cache_dir, needs_emoji=False)
-        pairs = (zip(chunk.given, chunk.texts, strict=True) for chunk in source.chunks())
-        texts = list(chain.from_iterable(pairs))
-        usable = [pair for pair in texts if is_valid_unicode(pair[1]) and normalize_text(pair[1])]
+        given: list[str] = []
+        texts: list[str] = []
+        rows = 0
+        for chunk in source.chunks():
+            rows += len(chunk.texts)
+            for cell, text in zip(chunk.given, chunk.texts, strict=True):
+                if is_valid_unicode(text) and normalize_text(text):
+                    given.append(cell)
+                    texts.append(text)
         for line in source.took:
             rank_zero_info(line)
-        if len(usable) < len(texts):
-            empty = len(texts) - len(usable)
-            rank_zero_info(f"{source.name}: {empty:,} of {len(texts):,} rows have no text")
-        return usable
+        if len(texts) < rows:
+            rank_zero_info(f"{source.name}: {rows - len(texts):,} of {rows:,} rows have no text")
+        return given, texts
 
     def folder(self, sources: dict[int, Source], tokenizer: GPT2Tokenizer, cache_dir: Path) -> Path:
         """Return where the store of this configuration belongs."""
@@ -161,32 +159,14 @@ class DataConfig:
                     log.warning("the cache %s is truncated or foreign: it is written again", folder)
                 writer = stack.enter_context(StoreWriter(folder, encoder.dtype))
             except OSError as error:
-                raise UserError(
-                    "data.cache_dir",
-                    f"{str(cache_dir)!r}: {error.strerror}",
-                    remedy="give a folder that can be written",
-                ) from error
+                got, remedy = f"{str(cache_dir)!r}: {error.strerror}", "give a folder to write in"
+                raise UserError("data.cache_dir", got, remedy=remedy) from error
             Preparation(self, encoder, RowCollector(writer)).run(sources)
         return folder
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Return a line for each option that differs from the checkpoint's."""
-    return [
-        f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}"
-        for name in sorted(ours | theirs)
-        if ours.get(name) != theirs.get(name)
-    ]
-
-
 class Preparation:
-    """One writing of a store.
-
-    Args:
-        config: What to write.
-        encoder: Makes rows of examples.
-        rows: Where the rows are collected.
-    """
+    """One writing of a store."""
 
     def __init__(self, config: DataConfig, encoder: RowEncoder, rows: RowCollector) -> None:
         self.config = config
@@ -228,18 +208,12 @@ class Preparation:
 
     def _add_source(self, role: int, source: Source) -> None:
         report = self.reports[role] = Report(NAME_OF.format(role))
-        table, title = EmojiTable.builtin(), f"preparing {source.name}"
-        held: list[Example] = []
+        table, tones = EmojiTable.builtin(), self.config.skin_tones
+        title = f"preparing {source.name}"
         with tqdm(desc=title, unit=" rows", unit_scale=True, delay=1, disable=None) as bar:
-            for chunk in source.chunks(CHUNK):
-                examples = read_examples(
-                    chunk, table, self.config.skin_tones, report, source.unit, held
-                )
-                self._add(role, examples, report)
+            for chunk in source.chunks():
+                self._add(role, read_examples(chunk, table, tones, report, source.unit), report)
                 bar.update(len(chunk.texts))
-        if held:
-            known = set(self.rows.hashes_of(role).tolist())
-            self._add(role, settle_tones(held, known, report), report)
         with blaming(ARGUMENTS[role], PATH):
             replace(report, source=source.name).check()
         if not self.rows.count(role):
@@ -273,13 +247,11 @@ class Preparation:
         """
         if SPLIT not in sources:
             return None
-        n_texts = len(training.hashes)
-        wanted = {
-            role: min(MAX_HELD_OUT, max(1, round(fraction * n_texts)))
-            if fraction and role not in sources
-            else 0
-            for role, fraction in self._fractions()
-        }
+        wanted = dict.fromkeys((VAL, TEST), 0)
+        for role, fraction in self._fractions():
+            if fraction and role not in sources:
+                share = max(1, round(fraction * len(training.hashes)))
+                wanted[role] = min(MAX_HELD_OUT, share)
         total = sum(wanted.values())
         found = training.hold_out(total, ~np.isin(training.hashes, _described()))
         if 2 * len(found) < total:
@@ -287,7 +259,7 @@ class Preparation:
         n_val = math.ceil(len(found) * wanted[VAL] / max(1, total))
         return {VAL: found[:n_val], TEST: found[n_val:]}
 
-    def _fractions(self) -> tuple[tuple[int, float], tuple[int, float]]:
+    def _fractions(self) -> Iterable[tuple[int, float]]:
         return (VAL, self.config.val_fraction), (TEST, self.config.test_fraction)
 
     def _note_known_texts(self, role: int, given: TextIndex, training: TextIndex) -> None:

@@ -20,11 +20,7 @@ synthetic training texts, which are added once it is known what is held out."""
 
 
 class RowCollector:
-    """Writes encoded rows, and keeps what the splits need to know.
-
-    Args:
-        writer: Where the token ids go.
-    """
+    """Gives token ids to the writer of a store, and keeps what the splits need to know."""
 
     def __init__(self, writer: StoreWriter) -> None:
         self.writer = writer
@@ -53,19 +49,13 @@ class RowCollector:
         """Return how many rows have ``role``."""
         return int((self.column("role") == role).sum())
 
-    def hashes_of(self, role: int) -> Array:
-        """Return ``example_hash`` of each row that has ``role``."""
-        hashes: Array = self.column("example_hashes")[self.column("role") == role]
-        return hashes
-
     def index(self, *roles: int) -> TextIndex:
         """Return the rows of these roles grouped by text, repeated examples left out."""
         present = tuple(role for role in roles if self.count(role))
         if present not in self._indices:
             rows = np.flatnonzero(np.isin(self.column("role"), present)).astype(np.uint32)
-            rows = rows[
-                np.sort(np.unique(self.column("example_hashes")[rows], return_index=True)[1])
-            ]
+            first = np.unique(self.column("example_hashes")[rows], return_index=True)[1]
+            rows = rows[np.sort(first)]
             n_emoji = self.column("lengths") - self.column("n_prompt") - np.uint16(1)
             hashes = self.column("text_hashes")
             self._indices[present] = text_index(rows, hashes, self.column("emoji"), n_emoji)

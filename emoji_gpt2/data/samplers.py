@@ -22,11 +22,8 @@ class RankSampler(DistributedSampler[Array]):
 
     The rank is read from ``torch.distributed`` when the sampler is iterated, so that a loader may
     be made before the process group. It is a ``DistributedSampler``, since Lightning and Fabric
-    replace any other sampler by their own.
-
-    Args:
-        lengths: Token count of each row, ``[rows]``.
-        batch_size: Rows of a batch.
+    replace any other sampler by their own. ``lengths`` are the token counts of all rows; a batch
+    has ``batch_size`` rows over all ranks in training, on one rank in evaluation.
     """
 
     def __init__(self, lengths: Array, batch_size: int) -> None:
@@ -41,27 +38,18 @@ class LengthGroupedSampler(RankSampler):
     rank gets the same number of batches; in a short step some ranks may get no row. Each row occurs
     exactly once over all ranks.
 
-    Args:
-        lengths: Token count of each row, ``[rows]``.
-        batch_size: Rows of one batch over all ranks.
-        seed: The order depends on it and on the epoch.
-        accumulate: Batches of one optimizer step. One batch of 8 and two accumulated batches of 4
-            hold the same rows.
-
-    Attributes:
-        epoch: The epoch of the present or next iteration.
-        given: How many batches of this epoch were yielded to training.
-        goes_on: Whether the next iteration continues this epoch after ``given`` batches.
-        shuffle: Whether epochs differ; ``overfit_batches`` repeats the first.
+    ``accumulate`` batches are one optimizer step: one batch of 8 and two accumulated ones of 4 hold
+    the same rows.
     """
 
     def __init__(self, lengths: Array, batch_size: int, seed: int, accumulate: int = 1) -> None:
         super().__init__(lengths, batch_size)
         self.seed = seed
         self.accumulate = accumulate
-        self.epoch = self.given = 0
-        self.shuffle = True
-        self.goes_on = False
+        self.epoch = 0  # of the present or next iteration
+        self.given = 0  # batches of this epoch that were yielded to training
+        self.goes_on = False  # whether the next iteration continues the epoch after these
+        self.shuffle = True  # whether epochs differ; overfit_batches repeats the first
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the next epoch, unless one is to be continued; Lightning and Fabric call it."""
@@ -127,10 +115,6 @@ class EvaluationSampler(RankSampler, SequentialSampler):
 
     A batch holds the same rows on any number of ranks, so that its sums are equal to the last
     digit. Every rank gets the same number of batches; the last ones may be empty.
-
-    Args:
-        lengths: Token count of each row, ``[rows]``.
-        batch_size: Rows of one batch on one rank.
     """
 
     def __len__(self) -> int:

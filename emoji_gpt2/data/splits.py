@@ -20,18 +20,11 @@ _MAX_TRIES_PER_TEXT = 20
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows a split holds, and what counts as right for each.
+    """Which rows a split holds, and what counts as right for each; nothing where none is ranked."""
 
-    Attributes:
-        rows: Row numbers, ``[n]``.
-        answers: Token ids of the right answers of all rows, one row's after another's; None where
-            nothing is ranked (training).
-        offsets: Row i's answers are ``answers[offsets[i]:offsets[i + 1]]``, ``[n + 1]``.
-    """
-
-    rows: Array
-    answers: Array | None = None
-    offsets: Array | None = None
+    rows: Array  # row numbers, [n]
+    answers: Array | None = None  # token ids of all rows' right answers, one row's after another's
+    offsets: Array | None = None  # row i's are answers[offsets[i]:offsets[i + 1]], [n + 1]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,11 +42,7 @@ class Split:
 
 
 class HashedTexts:
-    """A set of normalised texts, known by their hashes: ``"pizza" in texts``.
-
-    Args:
-        hashes: ``text_hash`` of each.
-    """
+    """A set of normalised texts, known by their ``text_hash``: ``"pizza" in texts``."""
 
     def __init__(self, hashes: Array) -> None:
         self._hashes = np.sort(hashes)
@@ -66,19 +55,12 @@ class HashedTexts:
 
 @dataclass
 class TextIndex:
-    """Rows grouped by text.
+    """Rows grouped by text."""
 
-    Attributes:
-        rows: Row numbers, ``[R]``, ascending.
-        hashes: The distinct texts' hashes, ascending, which is a random order, ``[T]``.
-        text_of_row: Index into ``hashes`` of each row's text, ``[R]``.
-        pairs: ``text << 32 | emoji token`` of each pair, ascending, ``[P]``.
-    """
-
-    rows: Array
-    hashes: Array
-    text_of_row: Array
-    pairs: Array
+    rows: Array  # row numbers, [R], ascending
+    hashes: Array  # the distinct texts' hashes, ascending, which is a random order, [T]
+    text_of_row: Array  # index into hashes of each row's text, [R]
+    pairs: Array  # text << 32 | emoji token of each pair, ascending, [P]
 
     @property
     def pair_token(self) -> Array:
@@ -91,11 +73,9 @@ class TextIndex:
         return self.pairs[start:stop] & 0xFFFFFFFF
 
     def hold_out(self, wanted: int, allowed: Array) -> Array:
-        """Return up to ``wanted`` texts that can be spared, in random order.
+        """Return up to ``wanted`` of the ``allowed`` texts (bool ``[T]``) that can be spared.
 
-        Args:
-            wanted: How many texts to look for.
-            allowed: Whether each text may be taken at all, bool ``[T]``.
+        Their order is random.
         """
         texts_left = np.bincount(self.pair_token)
         taken: list[int] = []

@@ -1,11 +1,5 @@
 """Tokenized rows on disk: flat arrays with offsets, written once, then memory-mapped by every rank.
 
-    with StoreWriter(folder) as writer:          # written aside, renamed into place when whole
-        writer.add(ids)
-        writer.finish(lengths, n_prompt, soft_targets, {"train": Split(rows)}, report)
-    store = Store(folder)
-    ids, n_prompt = store.row(7)
-
 A folder holds ``ids.bin`` (token ids of all rows, one after another), arrays that ``numpy.load``
 reads, and ``meta.json``, which is written last and names every file's size, so that a truncated or
 foreign folder is recognised.
@@ -14,7 +8,7 @@ foreign folder is recognised.
 import json
 import logging
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +20,6 @@ from typing_extensions import Self
 
 from emoji_gpt2.batch import SoftTargets
 from emoji_gpt2.data.splits import Array, Split
-from emoji_gpt2.files import apply_umask
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +57,8 @@ class StoreWriter:
     def __init__(self, folder: Path, dtype: np.dtype | str = "<u4") -> None:
         self.folder = folder
         self.dtype = np.dtype(dtype)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        apply_umask(self._aside)
+        self._aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        self._aside.mkdir(parents=True)
         self._ids = (self._aside / "ids.bin").open("wb")
 
     def __enter__(self) -> Self:
@@ -91,13 +83,7 @@ class StoreWriter:
     ) -> Path:
         """Write the rest, move the store into place and return its folder.
 
-        Args:
-            lengths: Token count of each row, uint16.
-            n_prompt: Tokens of each prompt, uint16.
-            soft: The soft targets of those rows that have some.
-            splits: By name.
-            report: Lines that say what was read, kept and dropped.
-            samples: Lines that show cells which were dropped.
+        ``report`` says what was read, kept and dropped, ``samples`` shows cells that were dropped.
         """
         self._ids.close()
         arrays = {"lengths": lengths, "n_prompt": n_prompt, "starts": _offsets(lengths)}
@@ -109,14 +95,9 @@ class StoreWriter:
             np.save(self._aside / f"{name}.npy", array)
         sizes = {file.name: file.stat().st_size for file in sorted(self._aside.iterdir())}
         meta = {"format": FORMAT, "dtype": self.dtype.str, "sizes": sizes, "splits": list(splits)}
-        text = json.dumps(
-            meta | {"report": report, "samples": samples or []}, ensure_ascii=False, indent=1
-        )
+        meta |= {"report": report, "samples": samples or []}
+        text = json.dumps(meta, ensure_ascii=False, indent=1)
         (self._aside / "meta.json").write_text(text, encoding="utf-8")
-        self._move_into_place()
-        return self.folder
-
-    def _move_into_place(self) -> None:
         if self.folder.exists() and not is_whole(self.folder):
             shutil.rmtree(self.folder)
         try:
@@ -124,6 +105,7 @@ class StoreWriter:
         except OSError:
             if not is_whole(self.folder):
                 raise
+        return self.folder
 
 
 def _offsets(counts: Array) -> Array:
@@ -143,11 +125,7 @@ def is_whole(folder: Path) -> bool:
 
 
 class Store:
-    """Read-only rows, memory-mapped: ranks and workers share the pages.
-
-    Args:
-        folder: A folder for which ``is_whole`` holds.
-    """
+    """Read-only rows of a whole folder, memory-mapped: ranks and workers share the pages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

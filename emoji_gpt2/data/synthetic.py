@@ -47,13 +47,10 @@ def _keywords(table: EmojiTable, emoji: str) -> list[str]:
 
 
 class PhraseMaker:
-    """Makes synthetic texts and their soft targets.
+    """Makes synthetic texts and their soft targets, of the given ``emoji`` alone.
 
-    Args:
-        table: The table of names and keywords.
-        emoji: The emoji to make texts for; soft targets hold no others.
-        ranks: English words by frequency, 0 the most frequent, from ``word_ranks``.
-        held_out: Normalised texts that must not be made, besides held-out keywords.
+    ``ranks`` are English words by frequency, from ``word_ranks``; normalised texts in ``held_out``
+    are not made, nor are held-out keywords.
     """
 
     def __init__(

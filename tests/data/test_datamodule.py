@@ -1,12 +1,9 @@
 """EmojiDataModule from files to batches; batches are decoded and compared with the files."""
 
 import csv
-import json
 import logging
 import math
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -221,16 +218,6 @@ def test_a_source_of_one_text_per_emoji_validates_on_keywords(tmp_path: Path) ->
         assert "embeddings begin with" not in data.report[line]
 
 
-def test_one_text_per_emoji_and_no_validation_wanted(tmp_path: Path) -> None:
-    path = kaggle_like(tmp_path / "emoji_df.csv")
-    data = ready(tmp_path, path, val_fraction=0, test_fraction=0)
-    assert len(rows_of(data.train_dataloader())) == 60
-    assert (data.val_dataloader(), data.test_dataloader()) == ([], [])
-    data = ready(tmp_path, path, test_fraction=0)
-    assert len(rows_of(data.val_dataloader())) > 0
-    assert data.test_dataloader() == []
-
-
 def test_where_one_text_can_be_spared_it_validates(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [("pizza", "🍕"), ("slice of pizza", "🍕")])
     data = ready(tmp_path, path)
@@ -297,14 +284,6 @@ def test_texts_that_embeddings_begin_with_are_no_new_ones(tmp_path: Path) -> Non
     assert "1 with text that embeddings begin with" in data.report[1]
 
 
-def test_built_in_data_without_skin_tones(tmp_path: Path) -> None:
-    data = ready(tmp_path, skin_tones="drop", batch_size=512)
-    rows = [row for part in all_rows(data).values() for row in part]
-    assert len({row.emoji for row in rows}) == sum(not TABLE.tones(emoji) for emoji in TABLE)
-    assert not [row for row in rows if set(row.emoji) & set("🏻🏼🏽🏾🏿")]
-    assert not [row for row in rows if "skin tone" in row.text and ":" in row.text]
-
-
 def test_each_row_once_an_epoch_in_another_order_and_the_same_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", spare(100))
     one, two, other = (ready(tmp_path, path, batch_size=8, seed=seed) for seed in (0, 0, 1))
@@ -316,27 +295,6 @@ def test_each_row_once_an_epoch_in_another_order_and_the_same_again(tmp_path: Pa
     assert rows_of(two.train_dataloader()) == first
     assert rows_of(other.train_dataloader()) != first
     assert rows_of(one.val_dataloader()) == rows_of(two.val_dataloader())
-
-
-def test_two_ranks_share_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.csv", spare(50))
-    alone = all_rows(ready(tmp_path, path, batch_size=8))
-    shared: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
-    lengths = []
-    for rank in (0, 1):
-        monkeypatch.setattr(
-            "emoji_gpt2.data.samplers.rank_and_world_size", lambda rank=rank: (rank, 2)
-        )
-        data = ready(tmp_path, path, batch_size=8)
-        lengths.append(len(data.train_dataloader()))
-        for name in shared:
-            for batch in getattr(data, f"{name}_dataloader")():
-                if len(batch.positions_N):  # a small last batch may not reach this rank
-                    shared[name] += decoded(batch)
-    assert lengths[0] == lengths[1]
-    assert {name: Counter(rows) for name, rows in shared.items()} == {
-        name: Counter(rows) for name, rows in alone.items()
-    }
 
 
 def test_a_worker_process_gives_the_same_batches(tmp_path: Path) -> None:
@@ -439,13 +397,6 @@ def test_a_truncated_store_is_written_again_which_a_line_says(
     assert kept(folder.parent) == [folder]
 
 
-def test_a_source_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", [("pizza", "pizza"), ("", "🍕")])
-    refusal(module(tmp_path, path).prepare_data)
-    assert list((tmp_path / "cache").rglob("*.bin")) == []
-    assert stores(tmp_path) == {}
-
-
 def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     without = all_rows(ready(tmp_path, skin_tones="drop"))
     data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
@@ -462,16 +413,9 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     assert "in 200 examples, 0 variants merged" in line
 
 
-def test_made_up_texts_are_answered_without_skin_tones(tmp_path: Path) -> None:
-    data = ready(tmp_path, skin_tones="keep", made_up_texts=200)
-    answers = {t for b in data.train_dataloader() for t in b.soft_tokens_M.tolist()}
-    assert answers
-    assert not any(TABLE.tones(tokenizer().decode([token])) for token in answers)
-
-
 def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path) -> None:
-    without = {row.text for row in all_rows(ready(tmp_path, skin_tones="drop"))["train"]}
-    data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
+    without = {row.text for row in all_rows(ready(tmp_path))["train"]}
+    data = ready(tmp_path, made_up_texts=200)
     soft = 0
     for batch in data.train_dataloader():
         rows = list(decoded(batch))
@@ -485,6 +429,7 @@ def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path)
             assert number in shares or row.text in without
             if number in shares:
                 assert row.emoji in shares[number]
+                assert not any(map(TABLE.tones, shares[number]))
                 assert sum(shares[number].values()) == pytest.approx(1, abs=1e-6)
         soft += len(shares)
     assert soft == 200
@@ -502,84 +447,6 @@ def test_made_up_texts_leave_out_what_is_validated_on_beside_a_table(tmp_path: P
         held_out = {row.text for row in rows["val"] + rows["test"]}
         assert held_out
         assert not held_out & {row.text for row in rows["train"]}
-
-
-def test_made_up_texts_beside_a_table_of_one_s_own(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", spare())
-    data = ready(tmp_path, path, made_up_texts=50, val_fraction=0.1)
-    assert len(data.store.splits["train"]) == 40 - 4 - 2 + 50
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from emoji_gpt2.data.prepare import DataConfig
-from emoji_gpt2.data.rows import RowCollector
-from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
-def killed(self, role, rows):
-    self.writer.add(rows.ids)
-    os.kill(os.getpid(), signal.SIGKILL)
-RowCollector.add = killed
-tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
-DataConfig(path=sys.argv[1]).prepare(tokenizer, Path(sys.argv[2]))
-"""
-
-
-def test_a_process_killed_while_preparing_leaves_nothing_to_trip_over(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", spare())
-    command = [sys.executable, "-c", KILLED, path, str(tmp_path / "cache")]
-    assert subprocess.run(command, check=False).returncode == -9
-    (unfinished,) = kept(tmp_path / "cache" / "rows")
-    assert not is_whole(unfinished)
-    data = ready(tmp_path, path)
-    assert sum(len(rows) for rows in all_rows(data).values()) == 40
-    assert kept(tmp_path / "cache" / "rows") == [data.store.folder]
-
-
-def test_setup_says_what_was_read(tmp_path: Path) -> None:
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        data = ready(tmp_path, write(tmp_path / "a.csv", spare()))
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-    assert lines[1:] == data.report
-    assert lines[0].startswith("a.csv: separated by ',', utf-8; texts: 'name', emoji: 'emoji'; ")
-    assert len(lines) == 3
-
-
-TWO = """
-import sys, time
-from pathlib import Path
-from emoji_gpt2.data.prepare import DataConfig
-from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
-folder, me, other = map(Path, sys.argv[1:])
-tokenizer = add_emoji_tokens(builtin_gpt2_tokenizer())[0]
-me.touch()
-stop = time.monotonic() + 60
-while not other.exists() and time.monotonic() < stop:
-    pass
-for length in range(100, 106):
-    DataConfig(path=str(folder / "a.csv"), max_length=length).prepare(tokenizer, folder / "cache")
-"""
-
-
-def test_two_processes_that_prepare_the_same_at_once_both_succeed(tmp_path: Path) -> None:
-    write(tmp_path / "a.csv", spare())
-    names = [str(tmp_path / "one"), str(tmp_path / "two")]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path), *order])
-        for order in (names, names[::-1])
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    folders = kept(tmp_path / "cache" / "rows")
-    assert len(folders) == 6
-    assert all(map(is_whole, folders))
 
 
 def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -680,23 +547,6 @@ def test_no_row_with_an_emoji_is_refused_with_the_reasons(tmp_path: Path, argume
     assert "whose column 'emoji' has no emoji, such as 'pizza', wanted emoji; map labels" in line
 
 
-def test_tones_are_dropped_in_any_language(tmp_path: Path) -> None:
-    rows = [
-        ("mão a acenar: tipo de pele 4", "👋🏽"),
-        ("mão a acenar", "👋"),
-        ("boa sorte: vamos", "👍🏽"),
-        ("obrigado", "🙏🏽"),
-    ]
-    path = write(tmp_path / "pt.csv", rows)
-    data = ready(tmp_path, path, skin_tones="drop", val_fraction=0, test_fraction=0)
-    assert data.report[0] == (
-        "pt.csv: 4 rows read, 3 emoji kept in 3 examples, 0 variants merged; dropped: "
-        "1 text names a skin tone; 1 with emoji without the tone that it had, the text unchanged"
-    )
-    kept = ready(tmp_path, path, val_fraction=0, test_fraction=0)
-    assert kept.report[0].startswith("pt.csv: 4 rows read, 4 emoji kept in 4 examples")
-
-
 def test_the_name_that_is_shown_is_that_of_the_file_given(tmp_path: Path) -> None:
     first = ready(tmp_path, write(tmp_path / "private.csv", spare()))
     second = ready(tmp_path, write(tmp_path / "public.csv", spare()))
@@ -708,14 +558,17 @@ def test_the_name_that_is_shown_is_that_of_the_file_given(tmp_path: Path) -> Non
 def test_dropped_cells_are_printed_and_stand_in_no_report(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The first line says how the source is read, the next are the report."""
     path = write(tmp_path / "a.csv", [*spare(), ("a diary", "secret words"), ("b", "more of them")])
     caplog.set_level(logging.INFO, "lightning.pytorch")
     for _ in range(2):  # the second time from the cache
         caplog.clear()
         data = ready(tmp_path, path)
-        assert (
-            "a.csv: no emoji in the row, such as 'secret words', 'more of them'" in caplog.messages
-        )
+        assert caplog.messages[0].startswith("a.csv: separated by ',', utf-8; texts: 'name', emoji")
+        assert caplog.messages[1:3] == data.report
+        assert caplog.messages[3:] == [
+            "a.csv: no emoji in the row, such as 'secret words', 'more of them'"
+        ]
         assert "2 no emoji in the row" in data.report[0]
         assert "secret" not in "".join(data.report)
 
@@ -748,31 +601,15 @@ def test_a_row_is_cut_to_max_length_and_counted(tmp_path: Path) -> None:
     )
 
 
-def test_a_row_of_500_emoji(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", [*spare(), ("🍕 " * 500, "🍕 🍔" * 250)])
-    data = ready(tmp_path, path, max_length=1024, val_fraction=0, test_fraction=0)
-    (row,) = [row for row in rows_of(data.train_dataloader()) if len(row.emoji) > 1]
-    assert row.emoji == "🍕🍔" * 250
-    assert row.text.startswith("🍕🍕")
-    assert data.val_dataloader() == []
-
-
 @pytest.mark.parametrize("max_length", [4, 5])
 def test_the_shortest_rows(tmp_path: Path, max_length: int) -> None:
     path = write(tmp_path / "a.csv", [("hello world again", "🍕🍔"), ("hello", "🍕")])
     data = ready(tmp_path, path, max_length=max_length, val_fraction=0, test_fraction=0)
+    assert (data.val_dataloader(), data.test_dataloader()) == ([], [])
     text = "hello" if max_length == 4 else "hello world"
     assert sorted(rows_of(data.train_dataloader())) == [
         Row("hello", "🍕", frozenset()), Row(text, "🍕", frozenset())
     ]  # fmt: skip
-
-
-def test_other_formats_and_columns(tmp_path: Path) -> None:
-    lines = [json.dumps({"Say": text, "As": emoji}) for text, emoji in spare()]
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    data = ready(tmp_path, str(path), text_column="Say", emoji_column="As")
-    assert sum(map(pairs, all_rows(data).values()), Counter()) == Counter(spare())
 
 
 def test_the_module_s_own_tokenizer_and_default_cache(

@@ -105,26 +105,6 @@ def test_the_measure_is_the_same_whoever_builds_what_when(
     assert float(trainer.callback_metrics["val/mrr"]) == pytest.approx(measured, rel=1e-6)
 
 
-def test_a_user_s_text_that_embeddings_begin_with_is_not_held_out(tmp_path: Path) -> None:
-    table = EmojiTable.builtin()
-    emoji = [one for one in table if not table.tones(one)][:60]
-    lines = ["text,emoji"]
-    for number, one in enumerate(emoji):
-        name = '"' + table.name(one) + '"'
-        lines += [f"{name},{one}", f"my own words number {number},{one}"]
-    path = tmp_path / "mine.csv"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    data = EmojiDataModule(
-        str(path), val_fraction=0.2, test_fraction=0.2, cache_dir=str(tmp_path / "cache")
-    )
-    data.prepare_data()
-    data.setup("fit")
-    for split in ("val", "test"):
-        found = texts(data, split)
-        assert len(found) == 24
-        assert all(text.startswith("my own words") for text in found)
-
-
 @pytest.mark.parametrize("way", ["fit", "validate", "loaders", "checkpoint"])
 def test_tokenizers_of_data_and_model_are_compared(
     way: str, small_csv: Path, tiny_gpt2: Path, tmp_path: Path

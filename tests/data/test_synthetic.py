@@ -28,11 +28,6 @@ def maker() -> PhraseMaker:
     return PhraseMaker(TABLE, UNTONED, ranks())
 
 
-def test_frequent_words_come_first() -> None:
-    assert ranks()["the"] < ranks()["love"] < ranks()["pizza"]
-    assert all(word.isascii() and word.islower() for word in ranks())
-
-
 FORMS = {"hike": "hiking", "dog": "dogs", "party": "parties", "run": "running", "kiss": "kisses"}
 
 
@@ -40,12 +35,6 @@ FORMS = {"hike": "hiking", "dog": "dogs", "party": "parties", "run": "running", 
 def test_forms_of_a_word(word: str) -> None:
     assert FORMS[word] in inflections(word)
     assert {word, FORMS[word]} <= set(families({word}, ranks())[word])
-
-
-def test_a_form_leads_to_its_word_unless_that_is_short_or_very_frequent() -> None:
-    assert "hike" in families({"hiking"}, ranks())["hiking"]
-    assert families({"dogs"}, ranks())["dogs"] == ["dogs"]
-    assert families({"running"}, ranks())["running"] == ["running"]
 
 
 def test_a_word_that_only_looks_like_a_form_is_none() -> None:
