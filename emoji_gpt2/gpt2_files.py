@@ -126,7 +126,7 @@ def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
         stored = get_tokenizer_config(model_path(name)).get("tokenizer_class")
         kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
         tokenizer: GPT2Tokenizer = kind.from_pretrained(model_path(name))
-    except Exception as error:  # tokenizers raises bare Exceptions
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare ones
         raise unloadable(name, error, wanted) from error
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(
@@ -162,3 +162,9 @@ def unloadable(
             "HF_HUB_OFFLINE, or give a local folder"
         )
     return UserError(ARGUMENT, f"{name!r}: {first_line(error)}", remedy=remedy)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    text: Any = str(error).strip() or type(error).__name__
+    return str(text.splitlines()[0]).rstrip(".:")
