@@ -126,7 +126,7 @@ def load_gpt2_tokenizer(name: str | None) -> GPT2Tokenizer:
         stored = get_tokenizer_config(model_path(name)).get("tokenizer_class")
         kind: Any = PreTrainedTokenizerFast if stored in WHOLE else GPT2Tokenizer
         tokenizer: GPT2Tokenizer = kind.from_pretrained(model_path(name))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare ones
+    except Exception as error:
         raise unloadable(name, error, wanted) from error
     if len(tokenizer) < 256 or tokenizer.eos_token_id is None:
         raise UserError(

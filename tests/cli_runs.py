@@ -150,15 +150,15 @@ _described: dict[Any, list[list[int]]] = {}
 def _faster(*, cards: bool) -> Iterator[None]:
     """Spare what takes most of a tiny run: 1 s for the same descriptions, 1 s for the card."""
 
-    def description_ids(tokenizer: Any, texts: list[list[str]]) -> list[list[int]]:
-        key = (len(tokenizer), tuple(map(tuple, texts)))
+    def kept(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+        key = (len(tokenizer), tuple(texts))
         if key not in _described:
-            _described[key] = tokenized(tokenizer, texts)
+            _described[key] = encode_texts(tokenizer, texts)
         return _described[key]
 
-    tokenized = embeddings._description_ids
+    encode_texts = embeddings.encode_texts
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(embeddings, "_description_ids", description_ids))
+        stack.enter_context(mock.patch.object(embeddings, "encode_texts", kept))
         if not cards:
             stack.enter_context(mock.patch.object(ExportBest, "_card", return_value=(None, {})))
         yield
