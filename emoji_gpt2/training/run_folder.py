@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 
 from emoji_gpt2.errors import MissingFileError, UserError
@@ -191,7 +192,10 @@ def run_callbacks(
     """Return what a training run has: checks, exact restart, samples, checkpoints, export."""
     if best.dirpath is None:
         best.dirpath = str(output_dir)
+    # In a notebook, what rich 15 prints flushes the stream that it replaced, and that prints again.
+    bars = [TQDMProgressBar()] if notebook else []
     return [
+        *bars,
         CheckMonitors(),
         CheckOptimizer(),
         SaveRandomState(),
