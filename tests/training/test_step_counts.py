@@ -112,7 +112,3 @@ def test_only_supervised_positions_are_projected_on_candidates_only(
     width = TINY["n_embd"]
     # the scores; in the backward pass, the gradient of the candidates' rows
     assert sorted(wide) == sorted([(supervised, n_candidates), (n_candidates, width)])
-
-
-def test_gradients_are_freed_by_the_end_of_each_step(step: tuple[CountStep, EmojiGPT2]) -> None:
-    assert step[0].gradients_left == 0
