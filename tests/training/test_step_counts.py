@@ -42,7 +42,6 @@ class CountStep(Callback):
     def __init__(self) -> None:
         self.counts = Counts()
         self.batch: Batch | None = None
-        self.gradients_left = 0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, batch_idx: int) -> None:
         if trainer.global_step == 1:
@@ -54,7 +53,6 @@ class CountStep(Callback):
     ) -> None:
         if batch is self.batch:
             self.counts.__exit__(None, None, None)
-        self.gradients_left += sum(p.grad is not None for p in module.parameters())
 
 
 @pytest.fixture(scope="module")
