@@ -39,9 +39,7 @@ def add_embeddings(
     mean_D = rows_VD[known].mean(0)
     table = EmojiTable.builtin()
     texts = [describe(table, one) for one in table]  # rarity is that in the whole table
-    ids = iter(encode_texts(tokenizer, [text for group in texts for text in group]))
-    described = [[token for _ in group for token in next(ids)] for group in texts]
-    starts_ED = _weighted_means(rows_VD, described, mean_D)
+    starts_ED = _weighted_means(rows_VD, _description_ids(tokenizer, texts), mean_D)
     starts_ED *= norm / starts_ED.norm(dim=1, keepdim=True).clamp(min=1e-12)
     rows = torch.tensor(token_ids(tokenizer, table))
     rows_VD[rows[~known[rows]]] = starts_ED[~known[rows]]
@@ -62,6 +60,12 @@ def start_as_bag_of_words(model: GPT2LMHeadModel) -> None:
     attention.c_attn.weight[:, 2 * width :] = torch.eye(width)  # the values of query, key, value
     attention.c_proj.weight.copy_(torch.eye(width))
     model.transformer.wpe.weight.mul_(0.1)
+
+
+def _description_ids(tokenizer: GPT2Tokenizer, texts: list[list[str]]) -> list[list[int]]:
+    """Return the tokens of each emoji's description."""
+    ids = iter(encode_texts(tokenizer, [text for group in texts for text in group]))
+    return [[token for _ in group for token in next(ids)] for group in texts]
 
 
 def _weighted_means(rows_VD: Tensor, ids: list[list[int]], otherwise_D: Tensor) -> Tensor:
