@@ -8,7 +8,7 @@ import numpy as np
 from transformers import GPT2Tokenizer
 
 from emoji_gpt2.batch import SoftTargets
-from emoji_gpt2.data.examples import Example, Report
+from emoji_gpt2.data.examples import Example, Report, example_hash
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, encode_texts, eos_id, token_id, token_ids
@@ -23,7 +23,7 @@ class EncodedRows(NamedTuple):
     lengths: Array  # how many each row has, [R]
     n_prompt: Array  # how many of them are its prompt, [R]
     text_hashes: Array  # text_hash of each text, [R]
-    example_hashes: Array  # the same of each text with its emoji, [R]
+    example_hashes: Array  # example_hash of each, [R]
     emoji: Array  # the emoji among ids, one row's after another's
     soft: SoftTargets  # of the rows that have some, counted from 0
 
@@ -52,7 +52,7 @@ class RowEncoder:
             np.fromiter(map(len, rows), np.uint16),
             np.array([len(text) + 1 for text in texts], np.uint16),
             np.array([text_hash(example.text) for example in examples], np.uint64),
-            np.array([text_hash("\0".join((e.text, *e.emoji))) for e in examples], np.uint64),
+            np.array([example_hash(example) for example in examples], np.uint64),
             np.fromiter(chain.from_iterable(answers), self.dtype),
             self._soft_targets(examples),
         )

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from emoji_gpt2.emoji.descriptions import keyword_split
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
+from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text, text_hash
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.cells import is_broken
@@ -113,10 +113,13 @@ def read_examples(
     skin_tones: SkinTones,
     report: Report,
     unit: str = "line",
+    held: list[Example] | None = None,
 ) -> list[Example]:
     """Return the usable examples of a chunk and count what was read and dropped in ``report``.
 
-    ``unit`` is what the numbers of unread records count.
+    ``unit`` is what the numbers of unread records count. ``held`` gets the examples whose emoji
+    lost a tone that their text may name after a colon, in any language: ``settle_tones`` decides on
+    them when all others are known.
     """
     examples = []
     report.rows_read += len(chunk.texts) + len(chunk.unread)
@@ -126,9 +129,8 @@ def read_examples(
     for number, reason in chunk.unread:
         report.drop(reason, f"{unit} {number:,}")
     for text, cell in zip(chunk.texts, chunk.emoji, strict=True):
-        emoji = table.split(cell)
-        if skin_tones == "drop":
-            emoji = [table.base(one) for one in emoji]
+        given = table.split(cell)
+        emoji = [table.base(one) for one in given] if skin_tones == "drop" else given
         example = Example(normalize_text(text), tuple(emoji))
         if dropped := _reason_to_drop(example, text, cell, skin_tones):
             report.drop(dropped, cell=f"{cell:.30}" if "emoji" in dropped else "")
@@ -139,8 +141,32 @@ def read_examples(
             report.noted["text that holds its own emoji"] += 1
         if "\n" in text.strip():
             report.noted["text of several lines"] += 1
-        examples.append(example)
+        if held is not None and emoji != given and ":" in example.text:
+            held.append(example)
+        else:
+            examples.append(example)
     return examples
+
+
+def settle_tones(held: list[Example], known: Container[int], report: Report) -> list[Example]:
+    """Return those examples whose text is not that of a known one with a tone's name after it.
+
+    ``known`` has ``example_hash`` of the others.
+    """
+    kept = []
+    for example in held:
+        without = example._replace(text=example.text.partition(":")[0].strip())
+        if example_hash(without) in known:
+            report.drop("text names a skin tone")
+        else:
+            report.noted["emoji without the tone that it had, the text unchanged"] += 1
+            kept.append(example)
+    return kept
+
+
+def example_hash(example: Example) -> int:
+    """Return 64 bits that stand for a text with its emoji."""
+    return text_hash("\0".join((example.text, *example.emoji)))
 
 
 def _reason_to_drop(example: Example, text: str, cell: str, skin_tones: SkinTones) -> str | None:

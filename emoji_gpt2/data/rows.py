@@ -49,6 +49,11 @@ class RowCollector:
         """Return how many rows have ``role``."""
         return int((self.column("role") == role).sum())
 
+    def hashes_of(self, role: int) -> Array:
+        """Return ``example_hash`` of each row that has ``role``."""
+        hashes: Array = self.column("example_hashes")[self.column("role") == role]
+        return hashes
+
     def index(self, *roles: int) -> TextIndex:
         """Return the rows of these roles grouped by text, repeated examples left out."""
         present = tuple(role for role in roles if self.count(role))

@@ -666,3 +666,20 @@ def test_a_frame_is_copied_its_other_columns_do_not_count_and_gaps_are_empty(
         "path: got 'DataFrame', a list of texts without emoji, wanted texts with emoji; give the "
         "file of their labels with labels_path"
     )
+
+
+def test_tones_are_dropped_in_any_language(tmp_path: Path) -> None:
+    rows = [
+        ("mão a acenar: tipo de pele 4", "👋🏽"),
+        ("mão a acenar", "👋"),
+        ("boa sorte: vamos", "👍🏽"),
+        ("obrigado", "🙏🏽"),
+    ]
+    path = write(tmp_path / "pt.csv", rows)
+    data = ready(tmp_path, path, skin_tones="drop", val_fraction=0, test_fraction=0)
+    assert data.report[0] == (
+        "pt.csv: 4 rows read, 3 emoji kept in 3 examples, 0 variants merged; dropped: "
+        "1 text names a skin tone; 1 with emoji without the tone that it had, the text unchanged"
+    )
+    kept = ready(tmp_path, path, val_fraction=0, test_fraction=0)
+    assert kept.report[0].startswith("pt.csv: 4 rows read, 4 emoji kept in 4 examples")
