@@ -3,9 +3,10 @@
     save_transformers_folder(model.model, model.tokenizer, Path("checkpoints/quickstart/model"))
     pipeline("text-generation", "checkpoints/quickstart/model")("I love pizza")   # emoji only
 
-``generation_config.json`` suppresses every token that is no emoji and no end of text, and the
-tokenizer appends ``<|emoji|>`` to a prompt by itself; with ``truncation=True`` it cuts texts that
-would leave the model no positions for its answer.
+``generation_config.json`` suppresses every token that is no emoji and no end of text, and forbids
+those that stand in the prompt or the answer already. The tokenizer appends ``<|emoji|>`` to a
+prompt by itself; with ``truncation=True`` it cuts texts that would leave the model no positions for
+its answer.
 """
 
 import copy
@@ -19,9 +20,9 @@ from transformers import GenerationConfig, GPT2LMHeadModel, GPT2Tokenizer
 from emoji_gpt2.files import apply_umask
 from emoji_gpt2.model.lora import merged
 from emoji_gpt2.model.readme import README, signed
-from emoji_gpt2.tokenizer import candidate_tokens, eos_id
+from emoji_gpt2.tokenizer import EMOJI_TOKEN, candidate_tokens, eos_id, token_id
 
-MAX_NEW_TOKENS = 8
+MAX_NEW_TOKENS = 4
 """Emoji that the exported model answers with at most, unless asked otherwise."""
 
 CARD = """---
@@ -90,7 +91,7 @@ def _save_tokenizer(tokenizer: GPT2Tokenizer, n_positions: int, folder: Path) ->
     # Transformers 5 builds a GPT2Tokenizer from vocabulary and merges, without the normalizer.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": EMOJI_TOKEN}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -101,7 +102,8 @@ def generation_config(vocab_size: int, tokenizer: GPT2Tokenizer) -> GenerationCo
     return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=end,
         eos_token_id=end,
-        pad_token_id=end,
+        pad_token_id=token_id(tokenizer, EMOJI_TOKEN),
+        no_repeat_ngram_size=1,  # of all tokens so far: with end of text as padding, it never ended
         max_new_tokens=MAX_NEW_TOKENS,
         min_new_tokens=1,
         do_sample=False,  # a pipeline would sample, at temperature 0.7

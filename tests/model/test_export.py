@@ -143,14 +143,14 @@ def test_texts_of_any_length_are_answered(
 ) -> None:
     assert all(split_longest(a, {*emoji_of_the_table()}) for a in stranger["long"])
     cake, end = best.tokenizer("cake").input_ids
-    assert stranger["long_ids"] == [cake] * (1024 - 8 - 1) + [end]
+    assert stranger["long_ids"] == [cake] * (1024 - 4 - 1) + [end]
     again = load_gpt2_tokenizer(str(trained_run / "model"))
     again, new = add_emoji_tokens(again)
     assert not new
     assert encode_texts(again, ["cake " * 2000])[0][:1500] == [cake] * 1500, "training reads it all"
 
 
-@pytest.mark.parametrize(("n_positions", "longest"), [(128, 120), (8, 2)])
+@pytest.mark.parametrize(("n_positions", "longest"), [(128, 124), (8, 4)])
 def test_the_longest_prompt_leaves_room_for_an_answer(
     tmp_path: Path, n_positions: int, longest: int
 ) -> None:
@@ -167,7 +167,7 @@ def test_the_base_that_ships_is_such_a_folder() -> None:
         json.loads((ROOT / "checkpoints" / "base" / name).read_text(encoding="utf-8"))
         for name in ("config.json", "tokenizer_config.json")
     )
-    assert tokenizer["model_max_length"] == config["n_positions"] - 8
+    assert tokenizer["model_max_length"] == config["n_positions"] - 4
 
 
 def test_generation_config_suppresses_exactly_what_is_no_candidate(trained_run: Path) -> None:
@@ -179,8 +179,11 @@ def test_generation_config_suppresses_exactly_what_is_no_candidate(trained_run: 
     allowed = {*range(size)} - {*config["suppress_tokens"]}
     assert allowed == {ids[one] for one in [*emoji_of_the_table(), "<|endoftext|>"]}
     assert len(config["suppress_tokens"]) == len({*config["suppress_tokens"]})
-    assert config["eos_token_id"] == config["pad_token_id"] == ids["<|endoftext|>"]
-    assert (config["min_new_tokens"], config["max_new_tokens"]) == (1, 8)
+    assert config["eos_token_id"] == ids["<|endoftext|>"]
+    # Repetition is forbidden to all that was read: end of text as padding could not come any more.
+    assert config["no_repeat_ngram_size"] == 1
+    assert config["pad_token_id"] == ids["<|emoji|>"]
+    assert (config["min_new_tokens"], config["max_new_tokens"]) == (1, 4)
 
 
 def test_a_folder_without_a_run_has_a_short_card(best: EmojiGPT2, tmp_path: Path) -> None:
