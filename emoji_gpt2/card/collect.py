@@ -33,7 +33,6 @@ from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.languages import language_code
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.generation.generator import EmojiGenerator
-from emoji_gpt2.model.export import MAX_NEW_TOKENS
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.model.optim import WarmupCosine
 
@@ -123,7 +122,7 @@ def _answers(
     generator = EmojiGenerator(weights.model, weights.tokenizer, str(weights.device))
     ranked = [tuple(best) for best in generator.rank([*PROMPTS, *(t.text for t in shown)], top_k=3)]
     emoji = list(EmojiTable.builtin())
-    generated = generator.generate(PROMPTS, max_emoji=MAX_NEW_TOKENS)
+    generated = generator.generate(PROMPTS)
     found: dict[str, Any] = {
         "prompts": tuple(map(Answer, PROMPTS, ranked, generated)),
         "held_out": tuple(

@@ -144,7 +144,8 @@ def limited(count: int, limit: float) -> int:
 def expect_epochs(fit: Fit, data: EmojiDataModule, *, fixed: bool) -> list[int]:
     """Expect each epoch's texts to be right; return the steps at the ends of whole epochs."""
     tokenizer = data.tokenizer
-    whole = fit.trainer.limit_train_batches == 1.0 and type(data) is EmojiDataModule
+    limit: int | float = fit.trainer.limit_train_batches
+    whole = isinstance(limit, float) and limit == 1.0 and type(data) is EmojiDataModule
     held = [
         *texts_in(data.val_dataloader(), tokenizer),
         *texts_in(data.test_dataloader(), tokenizer),
