@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, BertTokenizer, GPT2LMHeadModel
 from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.__main__ import main
-from emoji_gpt2.distill.data import DistillBatch
+from emoji_gpt2.distill.data import DistillBatch, DistillData
 from emoji_gpt2.distill.mood import (
     EMOTIONS,
     MOST_OFTEN,
@@ -35,7 +35,15 @@ from emoji_gpt2.distill.teacher import (
     Encoders,
     Teacher,
 )
-from emoji_gpt2.distill.texts import composed, descriptions, sample_texts, things, wordnet_texts
+from emoji_gpt2.distill.texts import (
+    composed,
+    descriptions,
+    evaluation_hashes,
+    sample_texts,
+    short_hash,
+    things,
+    wordnet_texts,
+)
 from emoji_gpt2.errors import UserError
 from tests.cli_runs import ROOT, UPSTREAM
 
@@ -238,6 +246,34 @@ def test_principal_axes_are_the_eigenvectors_of_the_second_moment() -> None:
     _, columns = torch.linalg.eigh(vectors.T @ vectors)
     overlap = principal_axes(vectors, 2).T @ columns[:, [4, 3]]
     torch.testing.assert_close(overlap.abs(), torch.eye(2), atol=1e-4, rtol=0)
+
+
+def test_evaluation_sentences_are_no_rows_and_batches_hold_the_answers(
+    wordnet: Path, teacher_folder: Path, tmp_path: Path
+) -> None:
+    comments = tmp_path / "train.tsv"
+    lines = ["3D printing a new creation\t17\tab", "fresh bread today\t17\tcd"]
+    comments.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = DistillData(
+        [str(teacher_folder)], str(wordnet), goemotions=str(comments), made_up_texts=5,
+        composed_texts=5, sayings=5, name_copies=1, cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    data.setup()
+    texts = [row.text for row in data.dataset.rows]
+    assert "fresh bread today" in texts
+    assert not {short_hash(text) for text in texts} & evaluation_hashes()
+    assert short_hash("3d printing a new creation") in evaluation_hashes()
+    n_taught = len(texts)
+    batch = data.dataset[np.array([n_taught, 0, texts.index("fresh bread today")])]
+    ends = [int(n) for n in (batch.labels_N == data.dataset.candidates[0]).nonzero()]
+    assert ends[-1] == len(batch.labels_N) - 1
+    assert len(ends) == 3, "each answer ends"
+    torch.testing.assert_close(batch.targets_NV.sum(1), torch.ones(len(batch.labels_N)))
+    name = batch.targets_NV[ends[1] + 1]  # the row of a name comes last
+    assert (int(name.argmax()), float(name.max())) == (1, 1.0)
+    for position, label in enumerate(batch.labels_N.tolist()):
+        place = data.dataset.candidates.index(label)
+        assert float(batch.targets_NV[position, place]) > 0, "what was drawn is possible"
 
 
 def test_a_tiny_run_writes_a_model_that_answers(
