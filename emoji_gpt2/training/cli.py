@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -142,6 +143,11 @@ class EmojiCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words."""
+        for before, word in pairwise(["", *self._words]):
+            option, _, value = word.rpartition("=")
+            if value.startswith("#"):  # read as YAML, it is a comment, that is nothing at all
+                argument = (option or before).lstrip("-")
+                raise UserError(argument, repr(value), "no # in front", f"write ./{value}")
         self.config = parser.parse_args(self._words)
 
     @property

@@ -537,6 +537,14 @@ def test_fine_tune_gpt2_refuses_in_one_line(tiny_gpt2: Path, tmp_path: Path) -> 
     assert not Path(out).exists()
 
 
+@pytest.mark.parametrize("name", ["#1.csv", "a: b.csv", "[x].csv", "😀.csv"])
+def test_fine_tune_gpt2_never_takes_the_built_in_table_for_a_name(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=re.escape(repr(name))):
+        fine_tune_gpt2(name, model_name=None, output_dir=str(tmp_path / "results"))
+
+
 @SMALL
 def test_fine_tune_gpt2_pushes(
     hub: HubServer, tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
