@@ -23,7 +23,7 @@ from emoji_gpt2.evaluation.report import Evaluation, System
 from emoji_gpt2.evaluation.scores import Estimate, Statistic, bootstrap, calibration_error
 from emoji_gpt2.files import default_cache_dir
 from emoji_gpt2.generation.generator import EmojiGenerator
-from emoji_gpt2.tables.source import Reading
+from emoji_gpt2.tables.columns import Reading
 
 ANSWER_LENGTH = 5
 """Emoji that the model may generate unless asked otherwise, where answers have several."""

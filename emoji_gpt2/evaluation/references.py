@@ -14,7 +14,8 @@ from pathlib import Path
 from emoji_gpt2.data.examples import Example, Report, name_examples, read_examples
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming
-from emoji_gpt2.tables.source import Reading, Source, open_source
+from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.source import Source, open_source
 
 NAMES = "names"
 """Instead of a file: the built-in table's untoned emoji with their names."""

@@ -30,7 +30,8 @@ from emoji_gpt2.generation.decoding import MAX_EMOJI, Decoding
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.generation.output import csv_rows, json_line, shown
 from emoji_gpt2.shipped import BASE
-from emoji_gpt2.tables.source import Reading, open_source
+from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.source import open_source
 
 QUICKSTART = "checkpoints/quickstart/model"
 N_RANKED = 5

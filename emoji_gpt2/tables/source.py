@@ -22,8 +22,7 @@ from emoji_gpt2.errors import UserError, blaming
 from emoji_gpt2.files import PATH
 from emoji_gpt2.tables.cells import emoji_cell, mended, text_cell
 from emoji_gpt2.tables.columnar import FrameTable, ParquetTable, excel_table
-from emoji_gpt2.tables.columns import Columns, find_columns
-from emoji_gpt2.tables.columns import Reading as Reading  # noqa: PLC0414 - opened with it
+from emoji_gpt2.tables.columns import Columns, Reading, find_columns
 from emoji_gpt2.tables.decode import check_encoding, open_binary, open_text
 from emoji_gpt2.tables.delimited import SAMPLE, DelimitedTable, Row
 from emoji_gpt2.tables.json_records import JsonTable, is_json

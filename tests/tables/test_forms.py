@@ -10,7 +10,8 @@ import pytest
 from emoji_gpt2.data.examples import Report, read_examples
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
-from emoji_gpt2.tables.source import Reading, open_source
+from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.source import open_source
 
 FORMS = Path(__file__).parent / "forms"
 PIZZA_DOG = [("pizza", "🍕"), ("dog", "🐶")]

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import MissingFileError, UserError
-from emoji_gpt2.tables.source import Chunk, Reading, Source, open_source
+from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.source import Chunk, Source, open_source
 
 TABLE = "text,emoji\npizza,🍕\n⛩ shrine,⛩️\n"
 PIZZA = [("pizza", "🍕"), ("⛩ shrine", "⛩️")]
