@@ -16,8 +16,10 @@ from transformers import (
 
 from emoji_gpt2.emoji.table import SKIN_TONES
 from emoji_gpt2.errors import check
+from emoji_gpt2.model.export import MAX_NEW_TOKENS
 
-MAX_EMOJI = 4
+MAX_EMOJI = MAX_NEW_TOKENS
+"""Emoji of an answer at most: as many as plain Transformers gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
