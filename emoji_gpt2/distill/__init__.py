@@ -1,7 +1,8 @@
-"""Distil a small base from a sentence-embedding model: how ``checkpoints/base`` was made.
+"""Distil a small base from sentence encoders: how ``checkpoints/base`` was made.
 
-python -m emoji_gpt2.distill --config configs/base.yaml --data.teacher FOLDER --data.wordnet FOLDER
+python -m emoji_gpt2.distill --config configs/base.yaml ...           # configs/base.yaml has it whole
 
-``texts`` says what is read, ``teacher`` what the right answer is, ``data`` makes batches of both,
-``student`` is the model that is trained. Nobody needs this to use or to fine-tune the base.
+``texts`` and ``mood`` say what is read, ``encoders`` and ``teacher`` what the right answer is,
+``data`` and ``dataset`` make rows and batches of both, ``student`` is the model that is trained.
+Nobody needs this to use or to fine-tune the base.
 """

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
-from emoji_gpt2.distill.data import DistillBatch, DistillData
+from emoji_gpt2.distill.data import DistillData
+from emoji_gpt2.distill.dataset import DistillBatch
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.tokenizer import EMOJI_TOKEN, decode_text, token_id
 

@@ -23,8 +23,9 @@ import torch
 from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.data.english import word_ranks
 from emoji_gpt2.data.synthetic import PhraseMaker
+from emoji_gpt2.distill.encoders import Encoders
 from emoji_gpt2.distill.mood import EMOTIONS, NEUTRAL, goemotions
-from emoji_gpt2.distill.teacher import Encoders, Teacher
+from emoji_gpt2.distill.teacher import Teacher
 from emoji_gpt2.distill.texts import descriptions
 from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting

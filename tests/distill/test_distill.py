@@ -13,7 +13,9 @@ from transformers import BertConfig, BertModel, BertTokenizer, GPT2LMHeadModel
 from emoji_gpt2 import EmojiGenerator, EmojiTable
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.__main__ import main
-from emoji_gpt2.distill.data import DistillBatch, DistillData
+from emoji_gpt2.distill.data import DistillData
+from emoji_gpt2.distill.dataset import DistillBatch
+from emoji_gpt2.distill.encoders import Encoder, Encoders
 from emoji_gpt2.distill.mood import (
     EMOTIONS,
     MOST_OFTEN,
@@ -31,8 +33,6 @@ from emoji_gpt2.distill.teacher import (
     OFTEN_USED,
     PRIOR,
     TEMPERATURE,
-    Encoder,
-    Encoders,
     Teacher,
 )
 from emoji_gpt2.distill.texts import (
@@ -168,7 +168,9 @@ def test_a_mood_takes_its_share_of_the_probability(teacher: Teacher) -> None:
     torch.testing.assert_close(mixed[1], alone[1])
 
 
-def test_answers_go_on_to_what_is_not_yet_said_and_end(teacher: Teacher) -> None:
+def test_answers_go_on_to_what_is_not_yet_said_and_end(
+    teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher._alike_EE = torch.eye(3)
     scores = torch.tensor([[2.0, 1.9, 1.8]]).repeat(3, 1)
     things = torch.tensor([[[0.9, 0.1, 0.1], [0.1, 0.1, 0.9]]]).repeat(3, 1, 1)
@@ -179,11 +181,12 @@ def test_answers_go_on_to_what_is_not_yet_said_and_end(teacher: Teacher) -> None
     assert targets[:, 0, 0].tolist() == [0, 0, 0], "an answer has one emoji at least"
     assert [float(targets[row, row + 1, 0]) for row in range(3)] == [1.0, 1.0, 1.0]
     assert float(targets[2, 1, 1]) == 0.0, "no emoji twice"
-    # An end is likelier than any emoji once none is likelier than ENOUGH.
-    tiny = torch.zeros(1, 3)
-    tiny[0, 0] = 6.0
-    teacher_says = teacher.sequences(tiny, -torch.ones(1, 1, 3), torch.tensor([3]), greedy=True)[1]
-    assert float(teacher_says[0, 1, 0]) < float(teacher_says[0, 1, 1:].max())
+    monkeypatch.setattr("emoji_gpt2.distill.teacher.ENOUGH", 0.9)  # no second emoji is likelier
+    nothing = -torch.ones(1, 1, 3)
+    answers, targets = teacher.sequences(scores[:1], nothing, torch.tensor([3]), greedy=True)
+    assert answers[0].tolist() == [1, 0, 0, 0, 0]
+    assert float(targets[0, 1, 0]) > float(targets[0, 1, 1:].max()), "the end is the likeliest"
+    assert float(targets[0, 1, 1:].max()) > 0, "others may follow all the same"
 
 
 def test_composed_texts_and_moods_say_their_parts() -> None:
