@@ -1,6 +1,6 @@
 """The command line of ``python -m emoji_gpt2.distill``: train the base and write its folder.
 
-python -m emoji_gpt2.distill --config configs/base.yaml ...           # configs/base.yaml has it whole
+python -m emoji_gpt2.distill --config configs/base.yaml ...   # the file has the whole command
 """
 
 import sys
