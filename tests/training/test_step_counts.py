@@ -42,6 +42,7 @@ class CountStep(Callback):
     def __init__(self) -> None:
         self.counts = Counts()
         self.batch: Batch | None = None
+        self.gradients_left = 0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, batch_idx: int) -> None:
         if trainer.global_step == 1:
@@ -53,6 +54,7 @@ class CountStep(Callback):
     ) -> None:
         if batch is self.batch:
             self.counts.__exit__(None, None, None)
+        self.gradients_left += sum(p.grad is not None for p in module.parameters())
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +112,7 @@ def test_only_supervised_positions_are_projected_on_candidates_only(
     width = TINY["n_embd"]
     # the scores; in the backward pass, the gradient of the candidates' rows
     assert sorted(wide) == sorted([(supervised, n_candidates), (n_candidates, width)])
+
+
+def test_gradients_are_freed_by_the_end_of_each_step(step: tuple[CountStep, EmojiGPT2]) -> None:
+    assert step[0].gradients_left == 0
