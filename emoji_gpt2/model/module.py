@@ -20,6 +20,7 @@ from transformers import GPT2Config
 
 from emoji_gpt2.batch import Batch, rank_and_world_size
 from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.model.dropout import use_fast_dropout
 from emoji_gpt2.model.lora import adapt
 from emoji_gpt2.model.loss import (
     candidate_logits,
@@ -119,6 +120,7 @@ class EmojiGPT2(KeepsNetwork):
             self.base_model = stored.base_model
             self.model = network_of(stored, dropout)
             tokenizer = tokenizer_from_json(stored.tokenizer)
+        use_fast_dropout(self.model)
         attend_by_rows(self.model)
         self._adopt(tokenizer)
         self.val_metrics, self.test_metrics = EvaluationMetrics(), EvaluationMetrics()
