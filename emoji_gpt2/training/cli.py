@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import (
     LightningArgumentParser,
@@ -48,6 +49,7 @@ from emoji_gpt2.training.processes import (
     first_of_node,
     first_of_run,
     print_error,
+    reuse_freed_memory,
 )
 from emoji_gpt2.training.run_folder import (
     FirstBatch,
@@ -224,6 +226,8 @@ class EmojiCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Look for mistakes before other processes are started: a node says them once."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            reuse_freed_memory()
         if first_of_node():
             if not self._options.trainer.fast_dev_run:
                 self._get(self.config_init, "hub").preflight()

@@ -29,5 +29,6 @@ def faults(how: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+@pytest.mark.slow
 def test_freed_memory_is_not_fetched_again() -> None:
     assert faults("keep") < 0.02 * faults("give back")
