@@ -9,11 +9,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import settings
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, tokenization_utils_tokenizers
 
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.tokenizer import builtin_gpt2_tokenizer
@@ -34,6 +35,14 @@ torch.set_num_threads(1)  # the models are tiny: more threads only wait for each
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+def _copied(tokenizer: object) -> object:
+    """The tokenizer itself: Transformers copies each that it wraps, which takes 0.2 s."""
+    return tokenizer
+
+
+setattr(tokenization_utils_tokenizers, "copy", SimpleNamespace(deepcopy=_copied))  # noqa: B010
 
 
 def pytest_collection_finish() -> None:
