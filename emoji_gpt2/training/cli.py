@@ -3,10 +3,7 @@
     python -m emoji_gpt2.fit --config configs/quickstart.yaml --trainer.max_epochs 3
     python -m emoji_gpt2 {fit,validate,test,predict} --help
 
-A model of your own, in a script that takes the same flags::
-
-    from emoji_gpt2.training.cli import main
-    main("fit", MyModel)
+``main("fit", MyModel)`` is the same for a model of your own.
 """
 
 import logging
