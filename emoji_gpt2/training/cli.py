@@ -1,6 +1,5 @@
 """The command line: LightningCLI with a folder per run, strict flags and one-line errors.
 
-    python -m emoji_gpt2.fit --config configs/quickstart.yaml --trainer.max_epochs 3
     python -m emoji_gpt2 {fit,validate,test,predict} --help
 
 ``main("fit", MyModel)`` is the same for a model of your own.
