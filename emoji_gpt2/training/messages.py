@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from lightning.fabric.utilities.rank_zero import rank_zero_module
+RANK_ZERO = "lightning.pytorch.utilities.rank_zero"
+"""The logger of ``rank_zero_info``."""
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def messages(*, notebook: bool) -> Iterator[None]:
     ``warnings`` prints stays there.
     """
     with ExitStack() as undo:
-        logger = rank_zero_module.log
+        logger = logging.getLogger(RANK_ZERO)
         logger.addFilter(_is_no_tip)
         undo.callback(logger.removeFilter, _is_no_tip)
         for name in ("lightning.pytorch", "lightning.fabric") if notebook else ():

@@ -5,8 +5,8 @@ import logging
 import sys
 
 import pytest
-from lightning.fabric.utilities.rank_zero import rank_zero_info
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from emoji_gpt2.training.messages import messages
 
@@ -31,10 +31,11 @@ def test_lightning_s_messages(
     make_trainer()
     assert "Tip: " in logged.getvalue(), "Lightning has no tips any more: drop the filter"
     before = logged.getvalue()
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    stdout = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stdout)
     with messages(notebook=notebook):
         make_trainer()
-        shown = sys.stdout.getvalue() if notebook else logged.getvalue().removeprefix(before)
+        shown = stdout.getvalue() if notebook else logged.getvalue().removeprefix(before)
         assert "GPU available: " in shown
         assert "Tip: " not in shown
         assert (logged.getvalue() == before) is notebook
