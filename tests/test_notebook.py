@@ -14,6 +14,7 @@ from tests.hub.server import HubServer
 
 NOTEBOOK = ROOT / "configs/kaggle.ipynb"
 TINY = 'EPOCHS, HUB_NAME = 1, "tester/emoji"\n'
+NEXT_SESSION = "import shutil; shutil.rmtree(OUTPUT); RESUME, EPOCHS = True, 2\n"
 SECRETS = """class UserSecretsClient:
     def get_secret(self, name):
         return {"HF_TOKEN": "hf_good"}[name]
@@ -38,10 +39,12 @@ def printed(cell: dict[str, Any]) -> str:
 
 @pytest.mark.slow
 def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    """Without Kaggle's file and GPT-2, for an epoch each, and with a secret of Kaggle's."""
+    """Without Kaggle's file and GPT-2, with a secret of Kaggle's; then the next session goes on."""
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     (parameters,) = [c for c in notebook["cells"] if c["metadata"].get("tags") == ["parameters"]]
     parameters["source"] = [*parameters["source"], "\n", TINY]
+    (fit,) = [c for c in notebook["cells"] if "resume=RESUME" in "".join(c["source"])]
+    notebook["cells"] += [fit | {"id": "again", "source": [NEXT_SESSION, *fit["source"]]}]
     (tmp_path / "kaggle.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     (tmp_path / "kaggle_secrets.py").write_text(SECRETS, encoding="utf-8")
     execute = "from nbclient.cli import main; main()"
@@ -61,6 +64,10 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert "a small table of the built-in names is written" in texts
     assert "The small base that ships with the package is fine-tuned instead." in texts
     assert "🍕" in texts
+    assert "epoch 0, step " in texts
+    assert "epoch 1, step " in texts, "the next session"
+    assert "Loading weights" not in texts
+    assert "Tip: " not in texts
     assert "hf_good" not in texts
     pictures = [
         out["data"]["image/png"]

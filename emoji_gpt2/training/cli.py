@@ -39,6 +39,7 @@ from emoji_gpt2.model.pretrained import read_checkpoint
 from emoji_gpt2.model.state import ARCHITECTURE
 from emoji_gpt2.shipped import with_config_paths
 from emoji_gpt2.training.checkpoints import BestCheckpoint
+from emoji_gpt2.training.messages import messages
 from emoji_gpt2.training.processes import (
     as_mistake,
     end_other_processes,
@@ -98,7 +99,7 @@ class EmojiCLI(LightningCLI):
         self._notebook = notebook
         self._checkpoint: dict[str, Any] | None = None
         self._begun = FirstBatch()
-        with ExitStack() as self._held:
+        with ExitStack() as self._held, messages(notebook=notebook):
             try:
                 super().__init__(
                     model_class,

@@ -54,6 +54,7 @@ def fine_tune_gpt2(
         "trainer.devices": 1,
         "trainer.precision": _precision(),
         "trainer.log_every_n_steps": 10,
+        "trainer.enable_model_summary": False,  # 15 lines, most of them zeros
         "model.pretrained": model_name,
         "model.config": None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4},
         "model.learning_rate": learning_rate,
