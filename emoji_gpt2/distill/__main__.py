@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from emoji_gpt2.distill.data import DistillData
 from emoji_gpt2.distill.student import DistilledGPT2
-from emoji_gpt2.errors import flag, one_line_errors
+from emoji_gpt2.errors import check, flag, one_line_errors
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.training.cli import StrictParser
 
@@ -22,13 +22,15 @@ class DistillCLI(LightningCLI):
     """Parses options; ``main`` runs."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add --output_dir."""
+        """Add --output_dir and --ckpt_path."""
         parser.add_argument(
             "--output_dir",
             default="checkpoints/distilled",
             type=str,
             help="Folder for the trained model, in Transformers format with fp16 weights.",
         )
+        help_text = "The last.ckpt of a run that was stopped, to go on after its last whole epoch."
+        parser.add_argument("--ckpt_path", default=None, type=str | None, help=help_text)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -38,6 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message=r"You defined a `validation_step` but have no")
     # Collating a batch takes a few milliseconds.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     with one_line_errors(flag):
         cli = DistillCLI(
@@ -50,7 +53,10 @@ def main(words: Sequence[str] | None = None) -> None:
             run=False,
             args=list(words) if words is not None else None,
         )
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        ckpt_path = cli.config["ckpt_path"]
+        there = ckpt_path is None or Path(ckpt_path).is_file()
+        check("ckpt_path", ckpt_path, fine=there, wanted="a checkpoint file")
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path)
         folder = Path(cli.config["output_dir"]).expanduser()
         save_transformers_folder(cli.model.model.half(), cli.model.tokenizer, folder)
         print(f"written: {folder}", file=sys.stderr)

@@ -45,7 +45,7 @@ from emoji_gpt2.distill.texts import (
     wordnet_texts,
 )
 from emoji_gpt2.errors import UserError
-from tests.cli_runs import ROOT, UPSTREAM
+from tests.cli_runs import ROOT, UPSTREAM, load
 
 pytestmark = UPSTREAM
 WORDNET = {
@@ -279,35 +279,45 @@ def test_evaluation_sentences_are_no_rows_and_batches_hold_the_answers(
         assert float(batch.targets_NV[position, place]) > 0, "what was drawn is possible"
 
 
-def test_a_tiny_run_writes_a_model_that_answers(
+def test_a_tiny_run_goes_on_and_writes_a_model_that_answers(
     wordnet: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
     comments = tmp_path / "train.tsv"
     comments.write_text("good luck\t20\tab\nI am so happy today\t17\tcd\n", encoding="utf-8")
-    head = re.match(r"(#.*\n)+", Path("configs/base.yaml").read_text(encoding="utf-8"))
+    config = ROOT / "configs/base.yaml"
+    head = re.match(r"(#.*\n)+", config.read_text(encoding="utf-8"))
     assert head
     (command,) = re.findall(r"python -m .*", re.sub(r" *\\\n# *", " ", head.group()))
     words = shlex.split(command)
     assert words[2:5] == ["emoji_gpt2.distill", "--config", "configs/base.yaml"]
     monkeypatch.setattr("sys.argv", ["distill"])  # or Lightning warns of two command lines
-    main(
-        [
-            *words[3:5], f"--data.teachers=[{teacher_folder}]", f"--data.wordnet={wordnet}",
-            f"--data.goemotions={comments}", "--data.composed_texts=30", "--data.sayings=30",
-            f"--output_dir={tmp_path / 'base'}", f"--data.cache_dir={tmp_path / 'cache'}",
-            "--data.made_up_texts=20", "--data.name_copies=1", "--trainer.max_epochs=1",
-            "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false",
-            "--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=1",
-            "--data.batch_size=32",
-        ]
-    )  # fmt: skip
-    generator = EmojiGenerator.from_pretrained(tmp_path / "base")
+
+    def run(*more: str) -> None:
+        main(
+            [
+                "--config", str(config), f"--data.teachers=[{teacher_folder}]",
+                f"--data.wordnet={wordnet}", f"--data.goemotions={comments}",
+                "--data.composed_texts=30", "--data.sayings=30", "--data.made_up_texts=20",
+                "--data.name_copies=1", "--data.batch_size=32", "--data.cache_dir=cache",
+                "--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=1",
+                "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", *more,
+            ]
+        )  # fmt: skip
+
+    run("--trainer.max_epochs=1")
+    generator = EmojiGenerator.from_pretrained("checkpoints/distilled")
     ((best, *_),) = generator.rank(["i love pizza"])
     assert best[0] in EmojiTable.builtin()
-    stored = GPT2LMHeadModel.from_pretrained(tmp_path / "base", dtype="auto")
+    stored = GPT2LMHeadModel.from_pretrained("checkpoints/distilled", dtype="auto")
     assert stored.dtype == torch.float16
     assert generator.model.dtype == torch.float32
+    last = Path("checkpoints/distilling/last.ckpt")
+    run("--trainer.max_epochs=2", f"--ckpt_path={last}", "--output_dir=longer")
+    assert load(last)["global_step"] == 4
+    again = GPT2LMHeadModel.from_pretrained("longer", dtype="auto").state_dict()
+    same = [again[name].equal(value) for name, value in stored.state_dict().items()]
+    assert not all(same), "two steps more"
 
 
 def test_a_mistake_is_one_line(
