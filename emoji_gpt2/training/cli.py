@@ -59,7 +59,6 @@ from emoji_gpt2.training.run_folder import (
 from emoji_gpt2.training.samples import WritePredictions
 
 DEFAULT_OUTPUT_DIR = "checkpoints/run"
-PREDICTIONS = "predictions.csv"
 OF_OWN_OPTIMIZER = ("learning_rate", "weight_decay", "warmup_steps")
 """What of the model only its own optimizer and schedule follow."""
 
@@ -243,7 +242,7 @@ class EmojiCLI(LightningCLI):
             config["logger"] = default_loggers(folder) if fitting else False
         callbacks = self._fit_callbacks(config) if fitting else []
         if not fitting:
-            callbacks = [WritePredictions(folder / PREDICTIONS)]
+            callbacks = [WritePredictions(folder / "predictions.csv")]
         return self._instantiate_trainer(config, callbacks)
 
     def _fit_callbacks(self, config: dict[str, Any]) -> list[Callback]:
