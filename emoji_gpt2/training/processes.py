@@ -1,14 +1,17 @@
-"""The processes of a run: which one is the first, and how a mistake is said once and ends them all.
+"""The processes of a run: which is the first, what Lightning prints, how a mistake is said once.
 
 Each node finds a mistake by itself and stops: if rank 0 alone did, the processes that Lightning's
 launcher started on other nodes would wait for it until the rendezvous times out.
 """
 
 import ctypes
+import logging
 import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +88,34 @@ def print_error(error: UserError) -> None:
         time.sleep(FIRST_SAYS_IT)
         who = f"error (rank {rank_zero_only.rank})"  # type: ignore[attr-defined]
     print(f"{who}: {error.line(flag)}", file=sys.stderr)
+
+
+RANK_ZERO = "lightning.pytorch.utilities.rank_zero"
+"""The logger of ``rank_zero_info``."""
+
+
+@contextmanager
+def messages(*, notebook: bool) -> Iterator[None]:
+    """Drop Lightning's tips, and in a notebook print its messages on standard output.
+
+    Lightning logs to standard error, which a notebook shows on red as if it were a warning. What
+    ``warnings`` prints stays there.
+    """
+    with ExitStack() as undo:
+        logger = logging.getLogger(RANK_ZERO)
+        logger.addFilter(_is_no_tip)
+        undo.callback(logger.removeFilter, _is_no_tip)
+        for name in ("lightning.pytorch", "lightning.fabric") if notebook else ():
+            for handler in logging.getLogger(name).handlers:
+                if type(handler) is logging.StreamHandler:  # not a file's
+                    undo.callback(handler.setStream, handler.stream)
+                    handler.setStream(sys.stdout)
+        yield
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    """Return whether a message is something else than "💡 Tip: ... try installing ..."."""
+    return not str(record.msg).startswith("💡 Tip:")
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
