@@ -117,6 +117,17 @@ def test_candidates_renormalise(generator: EmojiGenerator) -> None:
     assert found.max_emoji is None
 
 
+@pytest.mark.parametrize(("candidates", "tones"), [("😀🍕❤", 0), (None, 1)])
+def test_scores_without_tones_are_shown_where_they_differ(
+    generator: EmojiGenerator, candidates: str | None, tones: int
+) -> None:
+    rows = [("waving hand: dark skin tone 😀", "😀"), ("waving hand", "👋🏽😀")]
+    shown = evaluate(generator, rows, candidates=candidates, resamples=0).to_markdown()
+    assert shown.count("| hit@1 ") == 1
+    assert shown.count("| hit@1, tones aside ") == tones
+    assert shown.count("\n- Skin tones: every score is the same without them\n") == 1 - tones
+
+
 def test_a_text_with_two_labels_leaves_accuracy_and_macro_f1_over_rows(
     generator: EmojiGenerator,
 ) -> None:
