@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.recipes --output recipes [--goemotions goemotions]
 
-sentences.csv and sentences_test.csv are made up: ``text,emoji,topic``, two to four emoji a row. The
+sentences.csv and sentences_test.csv are made up: ``text,emoji,topic``, 2 or 3 emoji a row. The
 test rows have frames that training does not have. comments.csv, comments_test.csv and mapping.txt
 need a folder with train.tsv and dev.tsv of GoEmotions (Apache-2.0,
 https://github.com/google-research/google-research/tree/master/goemotions/data): the comments of
