@@ -27,7 +27,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="folder, .ckpt or Hub id")
     add("--data", required=True, help="table of texts and emoji; 'names': the built-in names")
     add("--train_data", help="what the model was trained on, for the most frequent emoji")
-    add("--candidates", help="only these emoji may be answered, such as 😂❤️😍")
+    add(
+        "--candidates",
+        help="only these emoji may be answered: such as 😂❤️😍, or a file as for --label_names",
+    )
     add(
         "--max_emoji",
         type=int,

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import get_args
 
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.errors import UserError, check
+from emoji_gpt2.errors import MissingFileError, UserError, blaming, check
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
 from emoji_gpt2.evaluation.measure import Task, answer_statistics, measure, statistics
 from emoji_gpt2.evaluation.rankers import ConstantRanker, ModelRanker, Ranker, SemanticRanker
 from emoji_gpt2.evaluation.references import NAMES, References, Rows, read_references
 from emoji_gpt2.evaluation.report import Evaluation, System
 from emoji_gpt2.evaluation.scores import Estimate, Statistic, bootstrap, calibration_error
-from emoji_gpt2.files import default_cache_dir
+from emoji_gpt2.files import PATH, default_cache_dir
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.tables.columns import Reading
+from emoji_gpt2.tables.labels import read_labels
 
 ANSWER_LENGTH = 5
 """Emoji that the model may generate unless asked otherwise, where answers have several."""
@@ -58,8 +59,9 @@ def evaluate(
         data: A table's path or address, pairs of a text and its emoji, or "names": the built-in
             names of all emoji without skin tone.
         train_data: The training table, for its most frequent emoji; None counts ``data``.
-        candidates: The emoji that may be answered, probabilities renormalised over them; None is
-            all. With candidates nothing is generated.
+        candidates: The emoji that may be answered, or the path of a file with the emoji of each
+            label, as for ``label_names``; probabilities are renormalised over them. None is all.
+            With candidates nothing is generated.
         max_emoji: Emoji of a generated answer at most; None is as the longest right one, up to 5.
         semantic_model: A sentence-transformers model for a third baseline.
         text_column: As for ``EmojiDataModule``, also of ``train_data``.
@@ -127,12 +129,24 @@ def _checked(
         return None
     if max_emoji is not None:
         raise UserError("max_emoji", str(max_emoji), "no {candidates} beside it", "drop one")
-    table, joined = EmojiTable.builtin(), "".join(given)
+    table = EmojiTable.builtin()
+    if isinstance(given, str) and not table.split(given):
+        given = _of_labels(given)
+    joined = "".join(given)
     allowed = set(table.split(joined))
     rest = "".join(table.residue(joined).replace(",", " ").split())
     check("candidates", joined, fine=not rest, wanted=f"emoji only, not {rest!r}")
     check("candidates", joined, fine=len(allowed) > 1, wanted="at least two different emoji")
     return [emoji for emoji in table if emoji in allowed]
+
+
+def _of_labels(path: str) -> list[str]:
+    """Return the emoji of a file of labels and their emoji."""
+    if not Path(path).is_file():
+        wanted = "emoji, or a file with the emoji of each label"
+        raise MissingFileError("candidates", repr(path), wanted, "correct it")
+    with blaming("candidates", "data.label_names", PATH):
+        return list(read_labels(Path(path)).values())
 
 
 def _baselines(task: Task, training: References | None, semantic_model: str | None) -> list[Ranker]:

@@ -84,8 +84,12 @@ class Evaluation:
                 "±: half of the 95 % interval, percentile bootstrap over texts, "
                 f"{self.resamples:,} resamples, seed {self.seed}"
             )
+        rows, untoned = self._rows("exact", ""), self._rows("untoned", ", tones aside")
+        if [row[1:] for row in rows] == [row[1:] for row in untoned]:
+            notes.append("Skin tones: every score is the same without them")
+        else:
+            rows += untoned
         lines = [f"- {note}" for note in notes]
-        rows = [*self._rows("exact", ""), *self._rows("untoned", ", tones aside")]
         table = markdown_table(["score", *self.systems], rows)
         return "\n".join([f"# Evaluation of {self.model}", "", table, "", *lines, ""])
 

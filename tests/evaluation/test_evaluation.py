@@ -117,6 +117,26 @@ def test_candidates_renormalise(generator: EmojiGenerator) -> None:
     assert found.max_emoji is None
 
 
+def test_candidates_may_be_the_emoji_of_a_file_of_labels(
+    generator: EmojiGenerator, tmp_path: Path
+) -> None:
+    labels = tmp_path / "mapping.txt"
+    labels.write_text("0\t😀\t_grinning_\t\n1\t🍕\t_pizza_\t\n", encoding="utf-8")
+    found = evaluate(generator, [("pizza", "🍕")], candidates=str(labels), resamples=0)
+    assert found.candidates == ["😀", "🍕"]
+
+
+@pytest.mark.parametrize(("candidates", "tones"), [("😀🍕❤", 0), (None, 1)])
+def test_scores_without_tones_are_shown_where_they_differ(
+    generator: EmojiGenerator, candidates: str | None, tones: int
+) -> None:
+    rows = [("waving hand: dark skin tone 😀", "😀"), ("waving hand", "👋🏽😀")]
+    shown = evaluate(generator, rows, candidates=candidates, resamples=0).to_markdown()
+    assert shown.count("| hit@1 ") == 1
+    assert shown.count("| hit@1, tones aside ") == tones
+    assert shown.count("\n- Skin tones: every score is the same without them\n") == 1 - tones
+
+
 def test_a_text_with_two_labels_leaves_accuracy_and_macro_f1_over_rows(
     generator: EmojiGenerator,
 ) -> None:
@@ -334,6 +354,8 @@ def test_the_real_command_line(trained_run: Path, tmp_path: Path) -> None:
         (["--data", "CSV", "--text_column", "nope"], "--text_column: got 'nope'"),
         (["--data", "CSV", "--candidates", "🍕 or 😀"], "--candidates: got '🍕 or 😀', wanted"),
         (["--data", "CSV", "--candidates", "🍕"], "--candidates: got '🍕', wanted at least two"),
+        (["--data", "CSV", "--candidates", "no.txt"], "--candidates: got 'no.txt', wanted emoji"),
+        (["--data", "CSV", "--candidates", "FOLDER/evaluation.md"], "--candidates: got"),
         (
             ["--data", "CSV", "--candidates", "🍕😀", "--max_emoji", "2"],
             "--max_emoji: got 2, wanted no --candidates beside it",
