@@ -12,6 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from emoji_gpt2.errors import UserError, local_path
 from emoji_gpt2.files import LAST
@@ -89,6 +90,12 @@ class BestCheckpoint(ModelCheckpoint):
             rank_zero_info(f"no validation rows: the newest checkpoint is kept, not {self.monitor}")
             self.monitor = None
         super().on_train_start(trainer, pl_module)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether a value is among the best; of equal ones the newest is."""
+        if super().check_monitor_top_k(trainer, current) or current is None:
+            return current is not None
+        return bool(current == self.best_k_models[self.kth_best_model_path])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best so far, unless it was lost with another disk: then start anew."""

@@ -10,12 +10,14 @@ import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.model.checkpoint_io import AtomicCheckpointIO
 from emoji_gpt2.training.checkpoints import BestCheckpoint, LastCheckpoint
 from emoji_gpt2.training.restart import SaveRandomState, random_state, set_random_state
 from emoji_gpt2.training.signals import StopOnSignal
+from tests.tiny import quiet_trainer
 
 
 def handlers_after_start(*, notebook: bool = False) -> tuple[Any, Any]:
@@ -101,6 +103,30 @@ def test_a_metric_whose_name_does_not_say_what_is_best_needs_a_mode() -> None:
     with pytest.raises(UserError, match=r"^mode: got none, with 'val/perplexity'"):
         BestCheckpoint(monitor="val/perplexity")
     assert BestCheckpoint(monitor="val/perplexity", mode="min").mode == "min"
+
+
+class Scored(BoringModel):
+    """A model whose val/mrr is this after each epoch."""
+
+    def __init__(self, *mrr: float) -> None:
+        super().__init__()
+        self.mrr = mrr
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/mrr", self.mrr[self.current_epoch])
+
+
+@pytest.mark.parametrize(("second", "kept"), [(0.9, 0), (1.0, 1), (1.1, 1)])
+def test_of_equal_checkpoints_the_newest_is_best(tmp_path: Path, second: float, kept: int) -> None:
+    """A table of few texts is soon ranked perfectly, by the first emoji of each answer."""
+    best = BestCheckpoint(str(tmp_path), filename="{epoch}", monitor="val/mrr")
+    limits = {"limit_train_batches": 1, "limit_val_batches": 1, "num_sanity_val_steps": 0}
+    trainer = quiet_trainer(
+        tmp_path, callbacks=[best], enable_checkpointing=True, max_epochs=2, **limits
+    )
+    trainer.fit(Scored(1.0, second))
+    assert [path.stem for path in tmp_path.glob("*.ckpt")] == [f"epoch={kept}"]
+    assert Path(best.best_model_path).stem == f"epoch={kept}"
 
 
 @pytest.mark.parametrize(
