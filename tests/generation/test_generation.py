@@ -202,48 +202,46 @@ def test_emoji_tokens_that_do_not_follow_each_other(
 # generate
 
 
+@pytest.mark.parametrize("repeat", [False, True])
 @pytest.mark.parametrize("max_emoji", [1, 2, 6])
 def test_greedy_is_step_by_step_recomputation(
-    generator: EmojiGenerator, plain: Plain, max_emoji: int
+    generator: EmojiGenerator, plain: Plain, max_emoji: int, repeat: bool
 ) -> None:
-    wanted = [plain.greedy(text, max_emoji) for text in TEXTS]
-    assert generator.generate(TEXTS, max_emoji=max_emoji) == wanted
-    assert generator.generate(TEXTS, max_emoji=max_emoji, batch_size=2) == wanted
+    wanted = [plain.greedy(text, max_emoji, repeat) for text in TEXTS]
+    for size in (2, 64):
+        options = {"max_emoji": max_emoji, "repeat": repeat, "batch_size": size}
+        assert generator.generate(TEXTS, **options) == wanted
 
 
-def test_an_answer_holds_an_emoji_once_unless_asked_otherwise(
-    generator: EmojiGenerator, plain: Plain
-) -> None:
-    wanted = [plain.greedy(text, 6, repeat=True) for text in TEXTS]
-    assert generator.generate(TEXTS, max_emoji=6, repeat=True) == wanted
-    many = ["pizza"] * 50
+def test_an_answer_holds_an_emoji_once_unless_asked_otherwise(generator: EmojiGenerator) -> None:
+    options = {"max_emoji": 8, "temperature": 0.2, "top_k": 10, "seed": 0}
 
-    def repeated(**options: bool) -> int:
-        answers = generator.generate(
-            many, max_emoji=8, temperature=0.2, top_k=10, seed=0, **options
-        )
+    def repeated(repeat: bool) -> int:
+        answers = generator.generate(["pizza"] * 50, **options, repeat=repeat)
         split = [generator.table.split(answer) for answer in answers]
         assert max(map(len, split)) > 1
         return sum(len(set(answer)) < len(answer) for answer in split)
 
-    assert repeated() == 0 < repeated(repeat=True)
+    assert repeated(False) == 0 < repeated(True)
 
 
-class EndsAfter:
-    """A chooser that takes a given candidate at each step: 0 is the end of text."""
+class Scripted:
+    """A sampler that takes given candidates, 0 is the end of text, and keeps what it was asked."""
 
-    def __init__(self, steps: list[list[int]]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: list[list[int]]) -> None:
         self.steps = iter(steps)
+        self.asked: list[Tensor] = []
+        monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: self)
 
     def __call__(self, logits_BV: Tensor) -> Tensor:
+        self.asked.append(logits_BV)
         return torch.tensor(next(self.steps))
 
 
 def test_a_row_that_ended_gets_no_more_emoji(
     generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = [[1, 2, 3], [0, 5, 6], [7, 0, 8], [9, 9, 0], [9, 9, 9]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: EndsAfter(steps))
+    Scripted(monkeypatch, [[1, 2, 3], [0, 5, 6], [7, 0, 8], [9, 9, 0], [9, 9, 9]])
     answers = generator.generate(["a", "b", "c"], max_emoji=5)
     assert answers == [EMOJI[0], EMOJI[1] + EMOJI[4], EMOJI[2] + EMOJI[5] + EMOJI[7]]
 
@@ -285,26 +283,14 @@ def test_only_answers_that_are_too_short_are_filled_up(
 ) -> None:
     hand, toned, smile = (EMOJI.index(one) + 1 for one in ("👍", "👍🏽", "😀"))
     grown = [[hand, 5, 6], [0, 7, 0], [9, 8, 9], [9, 0, 9]]  # 1, 3 and 1 emoji
-    asked: list[Tensor] = []
-
-    class Fills(EndsAfter):
-        def __call__(self, logits_BV: Tensor) -> Tensor:
-            asked.append(logits_BV)
-            return super().__call__(logits_BV)
-
-    fill = [[smile, 9, 10], [12, 9, 11]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: Fills(grown + fill))
+    scripted = Scripted(monkeypatch, [*grown, [smile, 9, 10], [12, 9, 11]])
     answers = generator.generate(["a", "b", "c"], max_emoji=4, min_emoji=3)
     wanted = [[hand, smile, 12], [5, 7, 8], [6, 10, 11]]
     assert answers == ["".join(EMOJI[n - 1] for n in numbers) for numbers in wanted]
-    for there, logits_BV in zip(([hand], [hand, smile]), asked[4:], strict=True):
+    for there, logits_BV in zip(("👍", "👍😀"), scripted.asked[4:], strict=True):
         gone = logits_BV[0].isneginf().nonzero().flatten().tolist()
         assert toned in gone, "another tone is no other emoji"
-        untoned = {generator.table.base(EMOJI[n - 1]) for n in there}
-        assert gone == [
-            0,
-            *(n + 1 for n, e in enumerate(EMOJI) if generator.table.base(e) in untoned),
-        ]
+        assert gone == [0, *(n + 1 for n, e in enumerate(EMOJI) if TABLE.base(e) in there)]
 
 
 def test_sampled_answers_are_filled_up_too(generator: EmojiGenerator) -> None:
@@ -363,8 +349,7 @@ def test_sampled_frequencies_are_the_ranked_probabilities(generator: EmojiGenera
 
 def test_skin_tone(generator: EmojiGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     wave, thumb, smile = (EMOJI.index(one) + 1 for one in ("👋", "👍", "😀"))
-    steps = [[wave, smile], [thumb, wave]]
-    monkeypatch.setattr("emoji_gpt2.generation.generator.Sampler", lambda *_: EndsAfter(steps))
+    Scripted(monkeypatch, [[wave, smile], [thumb, wave]])
     answers = generator.generate(["a", "b"], max_emoji=2, skin_tone="medium-dark")
     assert answers == ["👋🏾👍🏾", "😀👋🏾"]
 
