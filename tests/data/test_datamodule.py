@@ -27,6 +27,7 @@ from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
+from tests import tiny
 
 TABLE = EmojiTable.builtin()
 EOS, END = 50_256, 54_201
@@ -59,16 +60,21 @@ def spare(n: int = 40, emoji: str = FOOD) -> list[tuple[str, str]]:
 
 
 def module(tmp_path: Path, path: str | None = None, **options: Any) -> EmojiDataModule:
-    data = EmojiDataModule(path, cache_dir=str(tmp_path / "cache"), **options)
+    return quick(EmojiDataModule(path, **{"cache_dir": str(tmp_path / "cache")} | options))
+
+
+def quick(data: EmojiDataModule) -> EmojiDataModule:
     data._tokenizer = tokenizer()  # made once for all tests: it takes half a second
     return data
 
 
 def ready(tmp_path: Path, path: str | None = None, **options: Any) -> EmojiDataModule:
-    data = module(tmp_path, path, **options)
-    data.prepare_data()
-    data.setup("fit")
-    return data
+    return tiny.ready(module(tmp_path, path, **options))
+
+
+def of_built_in(tmp_path: Path, **options: Any) -> EmojiDataModule:
+    """Names and keywords of the table, in the cache of all tests."""
+    return ready(tmp_path, cache_dir=str(tmp_path.parent / "rows"), **options)
 
 
 def decoded(batch: Batch) -> Iterator[Row]:
@@ -125,6 +131,12 @@ def stores(tmp_path: Path) -> dict[str, int]:
     """The prepared stores and when each was written."""
     found = (tmp_path / "cache" / "rows").glob("*/meta.json")
     return {meta.parent.name: meta.stat().st_mtime_ns for meta in found}
+
+
+def store_of(data: EmojiDataModule) -> Path:
+    """Where the rows of a data module are kept."""
+    sources = data.config.sources(data.cache_dir)
+    return data.config.folder(sources, data.tokenizer, data.cache_dir)
 
 
 def kept(folder: Path) -> list[Path]:
@@ -216,13 +228,9 @@ def test_a_source_of_one_text_per_emoji_validates_on_keywords(tmp_path: Path) ->
         assert data.report[line].startswith(f"built-in keywords for {name}: ")
         assert f"in {len(parts[part])} examples" in data.report[line]
         assert "embeddings begin with" not in data.report[line]
-
-
-def test_where_one_text_can_be_spared_it_validates(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", [("pizza", "🍕"), ("slice of pizza", "🍕")])
-    data = ready(tmp_path, path)
-    assert len(rows_of(data.train_dataloader())) == 1
-    assert len(rows_of(data.val_dataloader())) == 1
+    two = ready(tmp_path, write(tmp_path / "a.csv", [("pizza", "🍕"), ("slice of pizza", "🍕")]))
+    assert len(rows_of(two.train_dataloader())) == 1
+    assert len(rows_of(two.val_dataloader())) == 1, "where one text can be spared it validates"
 
 
 def test_val_path_and_test_path(tmp_path: Path) -> None:
@@ -241,19 +249,15 @@ def test_val_path_and_test_path(tmp_path: Path) -> None:
     answers = sorted(row.answers for row in parts["val"] if row.text == "other 0")
     assert answers == [frozenset(), frozenset("🍕🍔")]
     assert [line.partition(":")[0] for line in data.report[:3]] == ["a.csv", "val.csv", "test.csv"]
-
-
-def test_val_path_alone_leaves_a_test_split_to_hold_out(tmp_path: Path) -> None:
-    val = write(tmp_path / "val.csv", [("other", "🍕")])
-    data = ready(tmp_path, write(tmp_path / "a.csv", spare()), val_path=val, test_fraction=0.1)
-    parts = all_rows(data)
-    assert pairs(parts["val"]) == Counter([("other", "🍕")])
+    paths = {"path": str(tmp_path / "a.csv"), "val_path": str(tmp_path / "val.csv")}
+    parts = all_rows(ready(tmp_path, **paths, test_fraction=0.1))
+    assert pairs(parts["val"]) == Counter(val)
     assert (len(parts["train"]), len(parts["test"])) == (36, 4)
 
 
 def test_built_in_data(tmp_path: Path) -> None:
     """Names, and keywords of up to 16 emoji where the table has no tones; a hash splits these."""
-    parts = all_rows(ready(tmp_path, batch_size=512))
+    parts = all_rows(of_built_in(tmp_path, batch_size=512))
     names = {(normalize_text(TABLE.name(emoji)), emoji) for emoji in TABLE}
     assert len(names) == 3_944
     of_keyword: dict[str, set[str]] = {}
@@ -329,32 +333,29 @@ def test_prepare_is_done_once_and_the_cache_used(
     assert {n: Counter(rows) for n, rows in before.items()} == {
         n: Counter(rows) for n, rows in after.items()
     }
+    assert again.report[0].startswith("elsewhere.csv: ")
+    assert "a.csv" not in "\n".join(again.report), "the name is that of the file given"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_what_changes_the_rows_makes_another_store(tmp_path: Path) -> None:
+    rows = [(text, emoji, f"other {text}") for text, emoji in spare()]
+    path = write(tmp_path / "a.csv", rows, "name,emoji,other")
+    older = builtin_gpt2_tokenizer()
+    older.backend_tokenizer.add_tokens(["🍕"])
+    other_ids = module(tmp_path, path)
+    other_ids._tokenizer = add_emoji_tokens(older)[0]
+    of_options = [
+        {},
         {"max_length": 64},
         {"skin_tones": "drop"},
         {"val_fraction": 0.2},
         {"test_fraction": 0.0},
         {"text_column": "other"},
-        {"val_path": "val.csv"},
+        {"val_path": path},
         {"encoding": "utf-8-sig"},
-    ],
-)
-def test_an_option_that_changes_the_rows_makes_another_store(
-    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [(text, emoji, f"other {text}") for text, emoji in spare()]
-    path = write(tmp_path / "a.csv", rows, "name,emoji,other")
-    write(
-        tmp_path / "val.csv", spare(), "other,emoji" if "text_column" in options else "name,emoji"
-    )
-    module(tmp_path, path).prepare_data()
-    module(tmp_path, path, **options).prepare_data()
-    assert len(stores(tmp_path)) == 2
+    ]
+    all_of_them = [other_ids, *(module(tmp_path, path, **options) for options in of_options)]
+    assert len({store_of(data) for data in all_of_them}) == len(all_of_them)
 
 
 def test_a_changed_file_makes_another_store(tmp_path: Path) -> None:
@@ -366,17 +367,6 @@ def test_a_changed_file_makes_another_store(tmp_path: Path) -> None:
     data = ready(tmp_path, path)
     assert len(stores(tmp_path)) == 2
     assert ("text 0", "🍣") in sum(map(pairs, all_rows(data).values()), Counter())
-
-
-def test_a_tokenizer_of_other_ids_makes_another_store(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", spare())
-    module(tmp_path, path).prepare_data()
-    older = builtin_gpt2_tokenizer()
-    older.backend_tokenizer.add_tokens(["🍕"])
-    data = module(tmp_path, path)
-    data._tokenizer = add_emoji_tokens(older)[0]
-    data.prepare_data()
-    assert len(stores(tmp_path)) == 2
 
 
 def test_a_truncated_store_is_written_again_which_a_line_says(
@@ -398,8 +388,9 @@ def test_a_truncated_store_is_written_again_which_a_line_says(
 
 
 def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
-    without = all_rows(ready(tmp_path, skin_tones="drop"))
-    data = ready(tmp_path, skin_tones="drop", made_up_texts=200)
+    """They have several answers, and no other row has."""
+    without = all_rows(of_built_in(tmp_path))
+    data = of_built_in(tmp_path, made_up_texts=200)
     rows = all_rows(data)
     assert rows["val"] == without["val"]
     assert rows["test"] == without["test"]
@@ -412,21 +403,17 @@ def test_made_up_texts_are_trained_on_and_nowhere_else(tmp_path: Path) -> None:
     assert line.startswith("synthetic texts: 200 rows read")
     assert "in 200 examples, 0 variants merged" in line
 
-
-def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path) -> None:
-    without = {row.text for row in all_rows(ready(tmp_path))["train"]}
-    data = ready(tmp_path, made_up_texts=200)
+    known = {row.text for row in without["train"]}
     soft = 0
     for batch in data.train_dataloader():
-        rows = list(decoded(batch))
         shares: dict[int, dict[str, float]] = {}
         row_of = (batch.positions_N // batch.ids_BT.shape[1])[batch.soft_indices_M].tolist()
         tokens, parts = batch.soft_tokens_M.tolist(), batch.soft_probs_M.tolist()
         for row, token, share in zip(row_of, tokens, parts, strict=True):
             shares.setdefault(row, {})[tokenizer().decode([token])] = share
         assert batch.positions_N[batch.soft_indices_M].tolist() == batch.first_B[row_of].tolist()
-        for number, row in enumerate(rows):
-            assert number in shares or row.text in without
+        for number, row in enumerate(decoded(batch)):
+            assert number in shares or row.text in known
             if number in shares:
                 assert row.emoji in shares[number]
                 assert not any(map(TABLE.tones, shares[number]))
@@ -436,17 +423,15 @@ def test_made_up_texts_have_several_answers_and_no_other_row_has(tmp_path: Path)
 
 
 def test_made_up_texts_leave_out_what_is_validated_on_beside_a_table(tmp_path: Path) -> None:
-    """One text per emoji, so built-in keywords are held out; and a val_path of one's own."""
+    """One text per emoji, so built-in keywords are tested on; a val_path of one's own."""
     names = [(TABLE.name(e), e) for e in TABLE if not TABLE.tones(e)][:300]
-    path = write(tmp_path / "a.csv", names)
-    val = write(
-        tmp_path / "val.csv", [(word, "🍕") for word in ("grin", "happy", "smile", "heart")]
-    )
-    for options in ({}, {"val_path": val}):
-        rows = all_rows(ready(tmp_path, path, made_up_texts=4000, **options))
-        held_out = {row.text for row in rows["val"] + rows["test"]}
-        assert held_out
-        assert not held_out & {row.text for row in rows["train"]}
+    words = ("flag", "sport", "fairytale")  # the 4,000 hold them otherwise
+    val = [(word, "🍕") for word in words]
+    path, val_path = write(tmp_path / "a.csv", names), write(tmp_path / "val.csv", val)
+    rows = all_rows(ready(tmp_path, path, val_path=val_path, made_up_texts=4000))
+    assert rows["val"]
+    assert rows["test"]
+    assert not {row.text for row in rows["val"] + rows["test"]} & {r.text for r in rows["train"]}
 
 
 def test_predictions_are_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -486,9 +471,8 @@ def test_predict_path_with_an_empty_text_and_without_a_path(
     assert "texts.csv: 2 of 3 rows have no text" in caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_an_argument_out_of_range_is_refused() -> None:
+    for name, value in (
         ("batch_size", 0),
         ("batch_size", -1),
         ("max_length", 3),
@@ -499,11 +483,9 @@ def test_predict_path_with_an_empty_text_and_without_a_path(
         ("test_fraction", math.nan),
         ("seed", -1),
         ("num_workers", -1),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(name: str, value: Any) -> None:
-    line = refusal(lambda: EmojiDataModule(**{name: value}))
-    assert line.startswith(f"{name}: got {value!r}, wanted ")
+    ):
+        line = refusal(lambda options={name: value}: EmojiDataModule(**options))
+        assert line.startswith(f"{name}: got {value!r}, wanted ")
 
 
 @pytest.mark.parametrize(
@@ -527,9 +509,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     write(tmp_path / "a.csv", spare())
     write(tmp_path / "texts.csv", [("a",)], "text")
     data = EmojiDataModule(**{"cache_dir": "cache"} | options)
-    if "tokenizer" not in options:
-        data._tokenizer = tokenizer()
-    assert refusal(data.prepare_data)
+    assert refusal((data if "tokenizer" in options else quick(data)).prepare_data)
 
 
 def test_rows_before_they_are_prepared_are_refused(tmp_path: Path) -> None:
@@ -545,14 +525,6 @@ def test_no_row_with_an_emoji_is_refused_with_the_reasons(tmp_path: Path, argume
     line = refusal(module(tmp_path, **paths).prepare_data)
     assert line.startswith(f"{argument}: got ")
     assert "whose column 'emoji' has no emoji, such as 'pizza', wanted emoji; map labels" in line
-
-
-def test_the_name_that_is_shown_is_that_of_the_file_given(tmp_path: Path) -> None:
-    first = ready(tmp_path, write(tmp_path / "private.csv", spare()))
-    second = ready(tmp_path, write(tmp_path / "public.csv", spare()))
-    assert first.store.folder == second.store.folder
-    assert "private" not in "\n".join(second.report)
-    assert second.report[0].startswith("public.csv: ")
 
 
 def test_dropped_cells_are_printed_and_stand_in_no_report(
@@ -628,19 +600,15 @@ def test_the_module_s_own_tokenizer_and_default_cache(
 
 def test_a_frame_gives_the_rows_of_the_same_table_in_a_file(tmp_path: Path) -> None:
     rows = [("pizza\rpie", "🍕"), ("NA", "🚀"), ('a "quoted", one', "🐱"), ("pizza slice", "🍕")]
-    path = tmp_path / "table.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text", "emoji"), *rows])
+    path = write(tmp_path / "table.csv", rows, "text,emoji")
     frame = pd.DataFrame(rows, columns=["text", "emoji"])
 
     def stored(data: EmojiDataModule) -> list[list[int]]:
-        data.prepare_data()
-        data.setup("fit")
+        tiny.ready(quick(data))
         return [data.store.row(number)[0].tolist() for number in range(len(data.store.lengths))]
 
     from_frame = EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path / "a"))
-    from_file = EmojiDataModule(str(path), cache_dir=str(tmp_path / "b"))
-    assert stored(from_frame) == stored(from_file)
+    assert stored(from_frame) == stored(module(tmp_path, path))
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["rows"]
 
 
@@ -648,21 +616,18 @@ def test_a_frame_is_copied_its_other_columns_do_not_count_and_gaps_are_empty(
     tmp_path: Path,
 ) -> None:
     frame = pd.DataFrame({"text": [*"abcd", None, 6], "emoji": ["🍕"] * 6, "other": range(6)})
-    data = EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path))
+    data = quick(EmojiDataModule.from_frame(frame, cache_dir=str(tmp_path)))
     frame["text"] = "changed"
-    data.prepare_data()
-    data.setup("fit")
+    tiny.ready(data)
     assert data.report[0] == (
         "DataFrame: 6 rows read, 1 emoji kept in 5 examples, 0 variants merged; dropped: "
         "1 empty text"
     )
     frame["text"] = [*"abcd", None, 6]
     again = EmojiDataModule.from_frame(frame.drop(columns="other"), cache_dir=str(tmp_path))
-    again.setup("fit")  # the same rows are there
-    line = refusal(
-        EmojiDataModule.from_frame(frame[["text"]], cache_dir=str(tmp_path)).prepare_data
-    )
-    assert line == (
+    quick(again).setup("fit")  # the same rows are there
+    texts = quick(EmojiDataModule.from_frame(frame[["text"]], cache_dir=str(tmp_path)))
+    assert refusal(texts.prepare_data) == (
         "path: got 'DataFrame', a list of texts without emoji, wanted texts with emoji; give the "
         "file of their labels with labels_path"
     )

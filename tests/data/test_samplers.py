@@ -122,38 +122,22 @@ def batches_per_rank(
 
 
 @given(lengths_lists, sizes, seeds, worlds, st.integers(0, 3), st.integers(1, 4))
-def test_every_row_once_and_as_many_batches_on_every_rank(
+def test_every_row_once_in_the_same_global_steps_however_they_are_cut(
     lengths: list[int], size: int, seed: int, world: int, epoch: int, accumulate: int
 ) -> None:
+    """Into batches that are accumulated, and these among any number of ranks."""
+    [whole] = batches_per_rank(lengths, size * accumulate, seed, 1, epoch)
+    assert sorted(chain.from_iterable(whole)) == list(range(len(lengths)))
+    [alone] = batches_per_rank(lengths, size, seed, 1, epoch, accumulate)
+    assert len(alone) % accumulate == 0  # whole optimizer steps
+    steps = [alone[i : i + accumulate] for i in range(0, len(alone), accumulate)]
+    assert [list(chain.from_iterable(parts)) for parts in steps] == whole
     ranks = batches_per_rank(lengths, size, seed, world, epoch, accumulate)
-    assert len(ranks[0]) % accumulate == 0  # whole optimizer steps
-    seen = list(chain.from_iterable(chain.from_iterable(ranks)))
-    assert sorted(seen) == list(range(len(lengths)))
-    assert len({len(batches) for batches in ranks}) == 1
-    for parts in zip(*ranks, strict=True):
+    for parts, batch in zip(zip(*ranks, strict=True), alone, strict=True):
+        assert sorted(chain.from_iterable(parts)) == sorted(batch)
         sizes_of_parts = [len(part) for part in parts]
         assert sum(sizes_of_parts) <= size
         assert max(sizes_of_parts) - min(sizes_of_parts) <= 1
-
-
-@given(lengths_lists, sizes, seeds, st.integers(0, 3))
-def test_the_global_batches_do_not_depend_on_the_world(
-    lengths: list[int], size: int, seed: int, epoch: int
-) -> None:
-    [alone] = batches_per_rank(lengths, size, seed, 1, epoch)
-    three = batches_per_rank(lengths, size, seed, 3, epoch)
-    together = [sorted(chain.from_iterable(parts)) for parts in zip(*three, strict=True)]
-    assert together == [sorted(batch) for batch in alone]
-
-
-@given(lengths_lists, sizes, seeds, st.integers(0, 3), st.integers(2, 4))
-def test_a_step_is_the_same_rows_however_it_is_cut(
-    lengths: list[int], size: int, seed: int, epoch: int, accumulate: int
-) -> None:
-    [whole] = batches_per_rank(lengths, size * accumulate, seed, 1, epoch)
-    [cut] = batches_per_rank(lengths, size, seed, 1, epoch, accumulate)
-    steps = [cut[i : i + accumulate] for i in range(0, len(cut), accumulate)]
-    assert [list(chain.from_iterable(parts)) for parts in steps] == whole
 
 
 @given(lengths_lists, sizes, seeds, st.integers(0, 5))

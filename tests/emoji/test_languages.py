@@ -14,6 +14,7 @@ from emoji_gpt2.emoji.languages import language_bytes, parse_languages, shipped_
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.tokenizer import decode_text
+from tests.tiny import ready
 
 PLAIN = {
     "❤": {"default": ["amo", "ruĝa koro"], "tts": ["ruĝa koro"]},
@@ -77,26 +78,23 @@ def test_a_bad_source_is_one_line_and_nothing_is_written(cldr, capsys, bad):
 
 def test_a_translated_table_knows_tones_and_bases_like_the_english_one():
     german, english = table_in("de"), EmojiTable.builtin()
-    assert german.name("🍕") == "Pizza"
+    assert (german.name("🍕"), english.name("🍕")) == ("Pizza", "pizza")
     assert "Kürbis" in german.keywords("🎃")
     assert list(german) == list(english)
     assert all(german.base(e) == english.base(e) for e in english)
     assert german.with_tone("👍", "dark") == "👍🏿"
-    assert english.name("🍕") == "pizza"
 
 
-@pytest.mark.parametrize("language", shipped_languages())
-def test_a_shipped_file_names_nearly_every_emoji_of_the_table(language):
-    rows = list(csv.reader(io.StringIO(language_bytes(language).decode())))
-    english = list(EmojiTable.builtin())
-    assert [row[0] for row in rows[1:]] == [e for e in english if e in {r[0] for r in rows}]
-    assert len(rows) - 1 >= len(english) - 3
-    assert all(name and "|" not in name for _, name, _ in rows)
-
-
-def test_the_shipped_languages_are_those_of_the_script():
+def test_the_shipped_files_name_nearly_every_emoji_of_the_table():
     assert shipped_languages() == sorted(build_languages.SHIPPED)
     assert len(shipped_languages()) >= 30
+    english = list(EmojiTable.builtin())
+    for language in shipped_languages():
+        _, *rows = csv.reader(io.StringIO(language_bytes(language).decode()))
+        named = {emoji for emoji, _, _ in rows}
+        assert [emoji for emoji, _, _ in rows] == [e for e in english if e in named], language
+        assert len(rows) >= len(english) - 3, language
+        assert all(name and "|" not in name for _, name, _ in rows), language
 
 
 def test_languages_are_a_list_or_have_commas(made_file):
@@ -115,11 +113,7 @@ def test_languages_beside_a_path_are_an_error():
         EmojiDataModule("emoji_df.csv", languages="en,de")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"no gzip", gzip.compress(b"emoji,name,keywords\na,b,c\n")],
-    ids=["no gzip", "other emoji"],
-)
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"emoji,name,keywords\na,b,c\n")])
 def test_a_file_of_another_kind_is_an_error(tmp_path, content):
     path = tmp_path / "eo.csv.gz"
     path.write_bytes(content)
@@ -127,46 +121,40 @@ def test_a_file_of_another_kind_is_an_error(tmp_path, content):
         table_in(str(path))
 
 
-def rows_of(data, split):
-    found = set()
-    for row in data.store.splits[split].rows.tolist():
-        ids, n_prompt = data.store.row(row)
-        text = decode_text(data.tokenizer, ids[: n_prompt - 1].tolist())
-        found.add((text, data.tokenizer.decode(ids[n_prompt:-1].tolist())))
-    return found
+def rows_of(data, *splits):
+    """The token ids of prompt and answer of each row."""
+    rows = [data.store.row(row) for split in splits for row in data.store.splits[split].rows]
+    return {(tuple(ids[:n].tolist()), tuple(ids[n:].tolist())) for ids, n in rows}
 
 
-@pytest.fixture
-def prepared(tmp_path):
-    def prepare(languages):
-        data = EmojiDataModule(languages=languages, cache_dir=str(tmp_path / "cache"))
-        data.prepare_data()
-        data.setup("fit")
-        return data
-
-    return prepare
-
-
-def test_other_languages_add_rows_and_take_none_away(prepared, made_file):
-    english, both = prepared("en"), prepared(f"en,{made_file}")
-    before = rows_of(english, "train") | rows_of(english, "val") | rows_of(english, "test")
-    after = rows_of(both, "train") | rows_of(both, "val") | rows_of(both, "test")
+def test_other_languages_add_rows_and_take_none_away(tmp_path, made_file):
+    cache = str(tmp_path.parent / "rows")  # that of all tests
+    english = ready(EmojiDataModule(cache_dir=cache))
+    both = ready(EmojiDataModule(languages=f"en,{made_file}", cache_dir=cache))
+    before, after = (rows_of(data, "train", "val", "test") for data in (english, both))
     # "amo" and "fromaĝo" are keywords of two emoji each; "pico" is a name.
     new = {("ruĝa koro", "❤️"), ("dikfingro: meza haŭto", "👍🏽"), ("amo", "❤️"), ("amo", "🧀"),
            ("pico", "🍕"), ("fromaĝo", "🍕"), ("fromaĝo", "🧀"),
            ("fromaĝo peco", "🧀")}  # fmt: skip
-    assert after - before == new
+    bpe = both.tokenizer
+    added = {(decode_text(bpe, t[:-1]), bpe.decode(e[:-1])) for t, e in after - before}
+    assert added == new
     assert before <= after
     assert both.report[1].startswith("built-in names (eo): 5 rows read, 4 emoji kept in 4 ")
     assert "(eo)" not in "".join(english.report)
-    held_out = {text for part in ("val", "test") for text, _ in rows_of(both, part)}
-    assert not held_out & {text for text, _ in rows_of(both, "train")}
+    held_out = {prompt for prompt, _ in rows_of(both, "val", "test")}
+    assert not held_out & {prompt for prompt, _ in rows_of(both, "train")}
 
 
-def test_what_a_file_holds_counts_not_its_place(prepared, made_file):
-    first = prepared(f"en,{made_file}").store.folder
-    moved = made_file.parent.parent / "eo.csv.gz"
-    made_file.rename(moved)
-    assert prepared(["en", str(moved)]).store.folder == first
+def test_what_a_file_holds_counts_not_its_place(made_file):
+    tokenizer = EmojiDataModule().tokenizer
+
+    def folder(path):
+        data = EmojiDataModule(languages=["en", str(path)])
+        return data.config.folder({}, tokenizer, data.cache_dir)
+
+    first = folder(made_file)
+    moved = made_file.rename(made_file.parent.parent / "eo.csv.gz")
+    assert folder(moved) == first
     moved.write_bytes(gzip.compress("emoji,name,keywords\n🍕,pico,\n".encode()))
-    assert prepared(["en", str(moved)]).store.folder != first
+    assert folder(moved) != first

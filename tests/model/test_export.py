@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from tests.cli_runs import (
     contents,
     trained_run,  # noqa: F401 -- a fixture
 )
-from tests.conftest import TINY
 
 pytestmark = UPSTREAM
 
@@ -152,13 +152,14 @@ def test_texts_of_any_length_are_answered(
 
 @pytest.mark.parametrize(("n_positions", "longest"), [(128, 124), (8, 4)])
 def test_the_longest_prompt_leaves_room_for_an_answer(
-    tmp_path: Path, n_positions: int, longest: int
+    best: EmojiGPT2, tmp_path: Path, n_positions: int, longest: int
 ) -> None:
-    model = EmojiGPT2(config={**TINY, "n_positions": n_positions})
-    save_transformers_folder(model.model, model.tokenizer, tmp_path / "model")
+    model = deepcopy(best.model)
+    model.config.n_positions = n_positions
+    save_transformers_folder(model, best.tokenizer, tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.model_max_length == longest
-    assert model.tokenizer.model_max_length == 1024, "the caller's own is as it was"
+    assert best.tokenizer.model_max_length == 1024, "the caller's own is as it was"
     assert len(tokenizer("pizza " * 200, truncation=True).input_ids) == longest
 
 

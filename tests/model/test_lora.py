@@ -12,14 +12,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from emoji_gpt2 import EmojiGenerator
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.model.lora import adapt, merged
-from emoji_gpt2.model.module import EmojiGPT2
 from tests.cli_runs import (
     UPSTREAM,
     Cli,
     cli,  # noqa: F401 -- a fixture
     load,
 )
-from tests.conftest import TINY
 
 pytestmark = UPSTREAM
 CONFIG = {"n_layer": 3, "n_head": 2, "n_embd": 16}
@@ -77,20 +75,6 @@ def test_merging_adds_alpha_by_rank_times_b_a_and_leaves_the_model_alone() -> No
     torch.testing.assert_close(plain(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(plain(ids).logits, bare(ids).logits, atol=0.1)
     assert merged(bare) is bare
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"freeze_layers": -1}, "freeze_layers: got -1, wanted 0 or more"),
-        ({"lora_rank": -1}, "lora_rank: got -1, wanted 0 or more"),
-        ({"lora_alpha": 0}, "lora_alpha: got 0, wanted more than 0"),
-        ({"freeze_layers": 2}, "freeze_layers: got 2, wanted 0 to 1, the model's n_layer"),
-    ],
-)
-def test_options_that_no_model_could_have(options: dict[str, int], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        EmojiGPT2(config=TINY, **options)  # type: ignore[arg-type]
 
 
 def test_without_peft_lora_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

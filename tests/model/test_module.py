@@ -7,11 +7,11 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,23 +19,21 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import SGD, Optimizer
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from emoji_gpt2.batch import Batch, SoftTargets, collate
-from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError
 from emoji_gpt2.model.module import EmojiGPT2
-from emoji_gpt2.model.network import building_network_of
 from emoji_gpt2.model.optim import warmup_cosine
 from emoji_gpt2.tokenizer import tokenizer_to_json
-from tests.tiny import quiet_trainer
+from tests.cli_runs import load
+from tests.tiny import TINY, Watch, quiet_trainer, same, tiny_data, weights
 
 pytestmark = pytest.mark.filterwarnings(  # most tests here train without validating
     "ignore:You defined a .validation_step. but have no .val_dataloader.:UserWarning"
 )
 
-TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 EOS, FIRST_EMOJI, N_EMOJI = 50256, 50257, 3944
 END_OF_PROMPT = FIRST_EMOJI + N_EMOJI
 Row = tuple[np.ndarray, int, np.ndarray]
@@ -60,21 +58,16 @@ def make_rows(n: int, seed: int = 0) -> list[Row]:
     rows = []
     for _ in range(n):
         text = rng.integers(0, 1000, rng.integers(1, 10))
-        emoji = rng.integers(FIRST_EMOJI, FIRST_EMOJI + N_EMOJI, rng.integers(1, 6))
-        ids = np.array([*text, END_OF_PROMPT, *emoji, EOS])
-        rows.append((ids, len(text) + 1, np.unique(emoji)))
+        rows.append(row(text, rng.integers(FIRST_EMOJI, END_OF_PROMPT, rng.integers(1, 6))))
     return rows
+
+
+def row(text: Sequence[int], emoji: Sequence[int]) -> Row:
+    return np.array([*text, END_OF_PROMPT, *emoji, EOS]), len(text) + 1, np.unique(emoji)
 
 
 def loader(rows: list[Row], size: int) -> Loader:
     return Loader([collate(rows[i : i + size], EOS) for i in range(0, len(rows), size)])
-
-
-@pytest.fixture(scope="module")
-def shared() -> EmojiGPT2:
-    """A model from scratch, to look at only."""
-    torch.manual_seed(0)
-    return EmojiGPT2(config=TINY | {"initializer_range": 0.3}, dropout=0.0).eval()
 
 
 def nats_of(model: EmojiGPT2, ids: np.ndarray, n_prompt: int) -> Tensor:
@@ -94,43 +87,24 @@ def emoji_probabilities(model: EmojiGPT2, ids: np.ndarray, n_prompt: int) -> Ten
 # Learning
 
 
-class TrainLoss(Callback):
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        self.values.append(trainer.callback_metrics["train/loss"].item())
-
-
 VAL_NAMES = {"val/loss", "val/hit_at_1", "val/hit_at_5", "val/mrr"}
 
 
-@pytest.mark.parametrize("start", ["scratch", "folder"])
-def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    options: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 0}
-    if start == "scratch":
-        model = EmojiGPT2(config=TINY, **options)
-    else:
-        model = EmojiGPT2(pretrained=str(tiny_gpt2), **options)
-    data = EmojiDataModule(
-        str(small_csv),
-        batch_size=8,
-        val_path=str(small_csv),  # what it was taught
-        test_fraction=0,
-        cache_dir=str(tmp_path / "cache"),
-    )
+def test_learns_forty_rows(small_csv: Path, tmp_path: Path) -> None:
+    model = fresh(learning_rate=0.03, warmup_steps=0)
+    data = tiny_data(small_csv, val_path=str(small_csv))  # what it was taught
     [before] = quiet_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
-    losses = TrainLoss()
-    trainer = quiet_trainer(tmp_path, max_epochs=40, callbacks=[losses], check_val_every_n_epoch=40)
+    watch = Watch()
+    trainer = quiet_trainer(tmp_path, max_epochs=16, callbacks=[watch], check_val_every_n_epoch=16)
     trainer.fit(model, datamodule=data)
     assert trainer.callback_metrics.keys() >= VAL_NAMES | {"train/loss"}
     [after] = quiet_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
 
     assert before.keys() == after.keys() == VAL_NAMES
-    assert len(losses.values) == 40 * 5
-    assert losses.values[0] == pytest.approx(np.log(N_EMOJI + 1), rel=0.1)
-    assert np.mean(losses.values[-5:]) < losses.values[0] / 3
+    losses = [*watch.losses.values()]
+    assert len(losses) == 16 * 5
+    assert losses[0] == pytest.approx(np.log(N_EMOJI + 1), rel=0.1)
+    assert np.mean(losses[-5:]) < losses[0] / 3
     assert after["val/loss"] < before["val/loss"] / 3
     assert before["val/hit_at_1"] < 0.3
     assert after["val/hit_at_1"] > 0.6
@@ -143,6 +117,8 @@ def test_learns_forty_rows(start: str, tiny_gpt2: Path, small_csv: Path, tmp_pat
 def test_evaluation_equals_loops_over_rows(shared: EmojiGPT2, tmp_path: Path, stage: str) -> None:
     rows = make_rows(11)
     rows[3] = (*rows[3][:2], np.empty(0, np.int64))  # in the loss but not in the ranking
+    rows[5] = row([], [FIRST_EMOJI + 3] * 3)  # no text, a repeated emoji
+    rows[6] = row([4, EOS, FIRST_EMOJI], [FIRST_EMOJI + 8])  # the text itself holds candidates
     trainer = quiet_trainer(tmp_path)
     run = trainer.validate if stage == "val" else trainer.test
     batches = Loader([*loader(rows, 4).batches, collate([], EOS)])
@@ -187,15 +163,24 @@ class PlainSteps(EmojiGPT2):
 
 
 @cache
-def plain_start() -> PlainSteps:
+def start() -> EmojiGPT2:
     torch.manual_seed(1)
-    return PlainSteps(config=TINY | {"initializer_range": 0.2}, dropout=0.0)
+    return EmojiGPT2(config=TINY | {"initializer_range": 0.2}, dropout=0.0)
 
 
-def plain_model(rate: float) -> PlainSteps:
-    start = plain_start()
-    model = deepcopy(start, {id(start.tokenizer): start.tokenizer})
-    model.rate = rate
+def fresh(kind: type[EmojiGPT2] = EmojiGPT2, **values: Any) -> Any:
+    """A model of a kind, from scratch; to make one anew takes a second."""
+    model = deepcopy(start(), {id(start().tokenizer): start().tokenizer})
+    model.__class__ = kind
+    for name, value in values.items():
+        setattr(model, name, value)
+    return model
+
+
+@pytest.fixture(scope="module")
+def shared() -> EmojiGPT2:
+    """A model from scratch, to look at only."""
+    model: EmojiGPT2 = fresh().eval()
     return model
 
 
@@ -260,12 +245,12 @@ def test_a_step_is_the_mean_over_all_of_its_tokens(
     if with_empty:  # after each window's four micro-batches, one with no row
         for place in (8, 4):
             batches.insert(place, collate([], EOS))
-    model = plain_model(rate=0.5)
+    model = fresh(PlainSteps, rate=0.5)
     trainer = quiet_trainer(tmp_path, max_epochs=1, accumulate_grad_batches=accumulate)
     trainer.fit(model, with_steps(batches, accumulate))
     assert trainer.global_step == len(model.seen) == 3
 
-    reference = plain_model(rate=0.5)
+    reference = fresh()
     parameters = list(reference.model.parameters())
     for step, window in enumerate([rows[:8], rows[8:16], rows[16:]]):
         mean = torch.cat([softened_nats_of(reference, ids, n) for ids, n, _ in window]).mean()
@@ -280,51 +265,32 @@ def test_a_step_is_the_mean_over_all_of_its_tokens(
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_window_without_any_supervised_token_changes_nothing(tmp_path: Path) -> None:
-    model = plain_model(rate=0.5)
-    before = [p.detach().clone() for p in model.model.parameters()]
-    quiet_trainer(tmp_path, max_epochs=1).fit(model, with_steps([collate([], EOS)], 1))
-    assert len(model.seen) == 1
+@pytest.mark.parametrize("rows", [[], [(np.array([7, 8, END_OF_PROMPT]), 3, np.empty(0))]])
+def test_a_window_without_any_supervised_token_changes_nothing(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    model = fresh(PlainSteps, rate=0.5)
+    before = weights(model)
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, with_steps([collate(rows, EOS)], 1))
+    assert len(model.seen) == 1  # each parameter has a gradient
     assert model.losses == [0]
-    assert all(p.equal(b) for p, b in zip(model.model.parameters(), before, strict=True))
+    assert same(weights(model), before)
 
 
 # The learning rate
 
 
-class Rates(Callback):
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self.values.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-
-@pytest.mark.parametrize(
-    ("options", "total"),
-    [({"max_epochs": 3}, 6), ({"max_steps": 4}, 4), ({"max_epochs": 3, "max_steps": 2}, 2)],
-)
-def test_the_learning_rate_ends_with_the_run(
-    tmp_path: Path, options: dict[str, int], total: int
-) -> None:
+def test_the_learning_rate_ends_with_each_run(tmp_path: Path) -> None:
     """10 batches, accumulated by 5: 2 steps an epoch."""
-    rates = Rates()
-    model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=1)
-    trainer = quiet_trainer(tmp_path, accumulate_grad_batches=5, callbacks=[rates], **options)
-    trainer.fit(model, loader(make_rows(10), 1))
-    assert trainer.global_step == total
-    wanted = [1e-3 * warmup_cosine(step, 1, total) for step in range(total)]
-    assert rates.values[::5] == pytest.approx(wanted)
-
-
-def test_a_second_fit_has_a_schedule_of_its_own(tmp_path: Path) -> None:
-    model = EmojiGPT2(config=TINY, learning_rate=1e-3, warmup_steps=0)
-    for steps in (2, 6):
-        rates = Rates()
-        trainer = quiet_trainer(tmp_path, max_steps=steps, callbacks=[rates])
-        trainer.fit(model, loader(make_rows(6), 1))
-        wanted = [1e-3 * warmup_cosine(step, 0, steps) for step in range(steps)]
-        assert rates.values == pytest.approx(wanted)
+    model = fresh(learning_rate=1e-3, warmup_steps=1)
+    runs = ({"max_epochs": 3}, 6), ({"max_steps": 4}, 4), ({"max_epochs": 3, "max_steps": 2}, 2)
+    for options, total in runs:
+        watch = Watch()
+        trainer = quiet_trainer(tmp_path, accumulate_grad_batches=5, callbacks=[watch], **options)
+        trainer.fit(model, loader(make_rows(10), 1))
+        assert trainer.global_step == total
+        wanted = {step: 1e-3 * warmup_cosine(step, 1, total) for step in range(total)}
+        assert watch.rate_of_step == pytest.approx(wanted)
 
 
 # The network
@@ -337,18 +303,7 @@ def test_candidates_are_end_of_text_and_the_table_in_order(shared: EmojiGPT2) ->
     assert (shared.candidate_index >= 0).sum() == 1 + N_EMOJI
 
 
-@pytest.mark.parametrize(("given", "wanted"), [(None, 0.3), (0.0, 0.0), (0.7, 0.7)])
-def test_dropout_reaches_the_network(given: float | None, wanted: float) -> None:
-    pdrops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
-    model = EmojiGPT2(config=TINY | pdrops, dropout=given).model
-    block = model.transformer.h[0]
-    drops = [model.transformer.drop, block.attn.attn_dropout, block.attn.resid_dropout,
-             block.mlp.dropout]  # fmt: skip
-    assert [drop.p for drop in drops] == [wanted] * 4
-
-
-@pytest.mark.parametrize("start", ["scratch", "folder"])
-def test_dropout_is_on_in_training(start: str, tiny_gpt2: Path, tmp_path: Path) -> None:
+def test_dropout_is_on_in_training(tiny_gpt2: Path, tmp_path: Path) -> None:
     """``from_pretrained`` gives a model in evaluation mode, and Lightning leaves it there."""
 
     class Modes(Callback):
@@ -358,8 +313,7 @@ def test_dropout_is_on_in_training(start: str, tiny_gpt2: Path, tmp_path: Path) 
             self.training = [module.training for module in pl_module.model.modules()]
 
     modes = Modes()
-    arguments = {"config": TINY} if start == "scratch" else {"pretrained": str(tiny_gpt2)}
-    model = EmojiGPT2(**arguments, dropout=0.5)
+    model = EmojiGPT2(pretrained=str(tiny_gpt2), dropout=0.5)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found .* in eval mode")
         quiet_trainer(tmp_path, max_steps=1, callbacks=[modes]).fit(model, loader(make_rows(2), 2))
@@ -388,28 +342,19 @@ def test_predictions_are_over_all_emoji(shared: EmojiGPT2) -> None:
     assert five.equal(shares[:, :5])
 
 
-def test_trainer_predicts_with_a_fresh_model(tiny_gpt2: Path, tmp_path: Path) -> None:
-    """There are no prepared rows then, so nothing is held out."""
-    table = tmp_path / "texts.csv"
-    table.write_text("text\npizza\nhappy birthday to you\nred heart\n", encoding="utf-8")
-    data = EmojiDataModule(predict_path=str(table), batch_size=2, cache_dir=str(tmp_path / "c"))
-    model = EmojiGPT2(pretrained=str(tiny_gpt2))
-    first, second = quiet_trainer(tmp_path).predict(model, datamodule=data)
-    assert [len(first[0]), len(second[0])] == [2, 1]
-    model.eval()
-    prompt = model.tokenizer("pizza").input_ids
-    wanted = emoji_probabilities(model, np.array(prompt), len(prompt))
-    torch.testing.assert_close(first[1][0].double(), wanted.topk(5).values, rtol=1e-4, atol=0)
-
-
 # Checkpoints
 
 
-@pytest.fixture(scope="module")
-def checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path
-) -> tuple[Path, dict[str, Tensor], Tensor]:
+class Checkpoint(NamedTuple):
     """A checkpoint of a model from a folder that is gone, its weights and its scores."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    scores: Tensor
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> Checkpoint:
     home = tmp_path_factory.mktemp("run")
     folder = shutil.copytree(tiny_gpt2, home / "gpt2")
     torch.manual_seed(2)
@@ -421,22 +366,11 @@ def checkpoint(
     batch = collate(make_rows(5, seed=9), EOS)
     with torch.no_grad():
         scores = model.eval()(batch.ids_BT, batch.positions_N)
-    return home / "whole.ckpt", weights_of(model), scores
-
-
-Checkpoint = tuple[Path, dict[str, Tensor], Tensor]
-
-
-def weights_of(model: EmojiGPT2) -> dict[str, Tensor]:
-    return {n: v.clone() for n, v in model.state_dict().items() if isinstance(v, Tensor)}
-
-
-def same_weights(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(v.equal(right[name]) for name, v in left.items())
+    return Checkpoint(home / "whole.ckpt", weights(model), scores)
 
 
 def test_a_checkpoint_holds_plain_values_only(checkpoint: Checkpoint) -> None:
-    content = torch.load(checkpoint[0], weights_only=True)
+    content = load(checkpoint.path)
     state = content["state_dict"]["_extra_state"]
     assert json.loads(json.dumps(state)) == {**state, "adapters": list(state["adapters"])}
     assert state["config"]["n_embd"] == 16
@@ -446,57 +380,49 @@ def test_a_checkpoint_holds_plain_values_only(checkpoint: Checkpoint) -> None:
 
 
 def test_a_checkpoint_needs_nothing_else(checkpoint: Checkpoint, shared: EmojiGPT2) -> None:
-    path, weights, scores = checkpoint
-    model = EmojiGPT2.load_from_checkpoint(path).eval()
+    model = EmojiGPT2.load_from_checkpoint(checkpoint.path).eval()
     batch = collate(make_rows(5, seed=9), EOS)
     with torch.no_grad():
-        assert model(batch.ids_BT, batch.positions_N).equal(scores)
-    assert same_weights(weights_of(model), weights)
+        assert model(batch.ids_BT, batch.positions_N).equal(checkpoint.scores)
+    assert same(weights(model), checkpoint.weights)
     assert model.model.lm_head.weight is model.model.transformer.wte.weight
     assert tokenizer_to_json(model.tokenizer) == tokenizer_to_json(shared.tokenizer)
     assert model.tokenizer("I love pizza").input_ids[-1] == END_OF_PROMPT
     assert model.tokenizer.eos_token_id == model.model.config.eos_token_id == EOS
-    assert model.model.transformer.drop.p == 0.25
+
+
+def dropouts(model: EmojiGPT2) -> list[float]:
+    block = model.model.transformer.h[0]
+    layers = (model.model.transformer.drop, block.attn.attn_dropout, block.attn.resid_dropout,
+              block.mlp.dropout)  # fmt: skip
+    return [layer.p for layer in layers]
+
+
+def test_dropout_reaches_the_network(shared: EmojiGPT2, checkpoint: Checkpoint) -> None:
+    pdrops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
+    assert dropouts(EmojiGPT2(config=TINY | pdrops)) == [0.3] * 4
+    assert dropouts(shared) == [0.0] * 4
+    assert dropouts(EmojiGPT2.load_from_checkpoint(checkpoint.path)) == [0.25] * 4
 
 
 def test_a_loaded_model_can_be_evaluated_trained_and_saved_again(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    model = EmojiGPT2.load_from_checkpoint(checkpoint[0])
-    batches = loader(make_rows(8), 4)
-    quiet_trainer(tmp_path).validate(model, batches, verbose=False)
-    trainer = quiet_trainer(tmp_path, max_steps=2)
-    trainer.fit(model, batches)
-    trainer.save_checkpoint(tmp_path / "again.ckpt")
-    again = EmojiGPT2.load_from_checkpoint(tmp_path / "again.ckpt")
-    assert same_weights(weights_of(again), weights_of(model))
-    assert again.base_model == model.base_model
-
-
-def test_a_run_goes_on_from_a_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    """With the checkpoint's own hyper-parameters, as the command line takes them, or one's own."""
-    content = torch.load(checkpoint[0], weights_only=True)
-    with building_network_of(content):
-        as_stored = EmojiGPT2(**content["hyper_parameters"])
-    for model in (as_stored, EmojiGPT2(config=TINY, warmup_steps=0)):
-        trainer = quiet_trainer(tmp_path, max_steps=3)
-        trainer.fit(model, loader(make_rows(8), 4), ckpt_path=checkpoint[0])
-        assert trainer.global_step == 3
-        start = checkpoint[1]["model.transformer.ln_f.weight"]
-        moved = (model.model.transformer.ln_f.weight - start).abs().max().item()
-        assert 0 <= moved < 0.05  # it went on from the stored weights
-
-
-def test_loaded_weights_start_a_new_run_at_the_learning_rate_given(
-    checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    """Only a run that goes on has a schedule to bring to another rate."""
-    model = EmojiGPT2.load_from_checkpoint(checkpoint[0], warmup_steps=0)
+    """At the learning rate given: only a run that goes on has a schedule to bring to another."""
+    model = EmojiGPT2.load_from_checkpoint(checkpoint.path, warmup_steps=0)
     assert model.learning_rate == 0.01
     model.learning_rate = 0.5
-    rates = Rates()
-    quiet_trainer(tmp_path, max_steps=1, callbacks=[rates]).fit(model, loader(make_rows(8), 8))
-    assert rates.values == [0.5]
+    batches = loader(make_rows(8), 8)
+    quiet_trainer(tmp_path).validate(model, batches, verbose=False)
+    watch = Watch()
+    trainer = quiet_trainer(tmp_path, max_steps=1, callbacks=[watch])
+    trainer.fit(model, batches)
+    assert watch.rates == [0.5]
+    trainer.save_checkpoint(tmp_path / "again.ckpt")
+    again = EmojiGPT2.load_from_checkpoint(tmp_path / "again.ckpt")
+    assert same(weights(again), weights(model))
+    assert not same(weights(again), checkpoint.weights)
+    assert again.base_model == model.base_model
 
 
 class Foreign(LightningModule):
@@ -504,12 +430,6 @@ class Foreign(LightningModule):
         super().__init__()
         self.save_hyperparameters({"width": 3})
         self.layer = torch.nn.Linear(3, 3)
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        return self.layer(batch).sum()
-
-    def configure_optimizers(self) -> Optimizer:
-        return SGD(self.parameters(), lr=0.1)
 
 
 def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
@@ -519,37 +439,32 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
     return line
 
 
-@pytest.fixture
-def foreign(tmp_path: Path) -> Path:
-    trainer = quiet_trainer(tmp_path, max_steps=1)
-    trainer.fit(Foreign(), Loader([torch.ones(2, 3)]))  # type: ignore[list-item]
-    trainer.save_checkpoint(tmp_path / "foreign.ckpt")
-    return tmp_path / "foreign.ckpt"
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.ckpt"
+    trainer = quiet_trainer(tmp_path, max_steps=2)
+    trainer.strategy.connect(Foreign())
+    trainer.save_checkpoint(path)
+    for ask in (
+        lambda: EmojiGPT2.load_from_checkpoint(path),
+        lambda: trainer.fit(fresh(), loader(make_rows(2), 2), ckpt_path=path),
+    ):
+        with pytest.raises(UserError) as caught:
+            ask()
+        assert "wanted one of EmojiGPT2" in one_line(caught)
 
 
-def test_a_foreign_checkpoint_is_refused(foreign: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        EmojiGPT2.load_from_checkpoint(foreign)
-    assert "wanted one of EmojiGPT2" in one_line(caught)
-    with pytest.raises(UserError) as caught:
-        quiet_trainer(tmp_path, max_steps=2).fit(
-            EmojiGPT2(config=TINY), loader(make_rows(2), 2), ckpt_path=foreign
-        )
-    assert "wanted one of EmojiGPT2" in one_line(caught)
-
-
-@pytest.mark.parametrize("change", [{"n_embd": 32}, {"n_layer": 2}], ids=str)
 def test_the_checkpoint_decides_what_is_loaded_and_weights_of_another_shape_are_refused(
-    checkpoint: Checkpoint, tmp_path: Path, change: dict[str, int]
+    checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    loaded = EmojiGPT2.load_from_checkpoint(checkpoint[0], pretrained=None)
-    assert same_weights(weights_of(loaded), checkpoint[1])
+    loaded = EmojiGPT2.load_from_checkpoint(checkpoint.path, pretrained=None)
+    assert same(weights(loaded), checkpoint.weights)
+    wider = TINY | {"n_embd": 32}
     with pytest.raises(UserError, match="config: got"):
-        EmojiGPT2.load_from_checkpoint(checkpoint[0], config=TINY | change)
-    with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"):
-        quiet_trainer(tmp_path, max_steps=3).fit(
-            EmojiGPT2(config=TINY | change), loader(make_rows(2), 2), ckpt_path=checkpoint[0]
-        )
+        EmojiGPT2.load_from_checkpoint(checkpoint.path, config=wider)
+    model = fresh(model=GPT2LMHeadModel(GPT2Config(**wider, vocab_size=END_OF_PROMPT + 1)))
+    trainer = quiet_trainer(tmp_path, max_steps=3)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        trainer.fit(model, loader(make_rows(2), 2), ckpt_path=checkpoint.path)
 
 
 # Mistakes
@@ -564,6 +479,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "negative dropout": ({"dropout": -0.1}, "dropout: got -0.1"),
     "unknown field": ({"config": {"n_lyaer": 2}}, "config: got 'n_lyaer'"),
     "vocabulary": ({"config": {"vocab_size": 1000}}, "vocab_size: got 1000, wanted"),
+    "freeze": ({"freeze_layers": -1}, "freeze_layers: got -1, wanted 0 or more"),
+    "rank": ({"lora_rank": -1}, "lora_rank: got -1, wanted 0 or more"),
+    "alpha": ({"lora_alpha": 0}, "lora_alpha: got 0, wanted more than 0"),
+    "freeze more": (
+        {"config": TINY, "freeze_layers": 2},
+        "freeze_layers: got 2, wanted 0 to 1, the model's n_layer",
+    ),
 }
 
 
@@ -575,19 +497,8 @@ def test_a_bad_argument_is_one_line(arguments: dict[str, Any], says: str) -> Non
 
 
 def test_rows_longer_than_the_model_reads_are_one_line(tmp_path: Path) -> None:
-    model = EmojiGPT2(config=TINY | {"n_positions": 4})
+    model = fresh()
+    model.model.config.n_positions = 4
     with pytest.raises(UserError) as caught:
         quiet_trainer(tmp_path, max_steps=1).fit(model, loader(make_rows(2), 2))
     assert "max_length" in one_line(caught)
-
-
-def test_a_data_module_of_another_tokenizer_is_refused(tmp_path: Path, small_csv: Path) -> None:
-    vocab = {symbol: number for number, symbol in enumerate([*map(chr, range(33, 127)), "\u0120"])}
-    vocab |= {f"<{number}>": len(vocab) + number for number in range(300)}
-    other = tmp_path / "other"
-    GPT2Tokenizer(vocab={**vocab, "<|endoftext|>": len(vocab)}, merges=[]).save_pretrained(other)
-    GPT2LMHeadModel(GPT2Config(**TINY, vocab_size=len(vocab) + 1)).save_pretrained(other)
-    data = EmojiDataModule(str(small_csv), cache_dir=str(tmp_path))
-    with pytest.raises(UserError, match="another tokenizer") as caught:
-        quiet_trainer(tmp_path, max_steps=1).fit(EmojiGPT2(str(other)), datamodule=data)
-    assert "\n" not in str(caught.value)

@@ -1,5 +1,8 @@
 """A packed batch is the same rows: held against each row by itself, in Transformers' own model."""
 
+from copy import deepcopy
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,11 +14,17 @@ from tests.tiny import TINY
 LENGTHS = [3, 9, 2, 9, 1, 4, 5, 16]
 
 
+@cache
+def start() -> EmojiGPT2:
+    torch.manual_seed(0)
+    return EmojiGPT2(config=TINY, dropout=0.0)
+
+
 @pytest.fixture
 def model() -> EmojiGPT2:
     """Return a model without dropout, which differs from position to position."""
     torch.manual_seed(0)
-    return EmojiGPT2(config=TINY, dropout=0.0)
+    return deepcopy(start(), {id(start().tokenizer): start().tokenizer})
 
 
 def batch() -> tuple[Tensor, Tensor]:
