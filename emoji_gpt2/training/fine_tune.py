@@ -8,6 +8,12 @@ import signal
 import warnings
 from pathlib import Path
 
+IN_A_NOTEBOOK = (
+    "--trainer.devices=1",
+    "--trainer.log_every_n_steps=10",
+    "--trainer.enable_model_summary=false",  # 15 lines, most of them zeros
+)
+
 
 def fine_tune_gpt2(
     data_path: str | None = None,
@@ -28,10 +34,9 @@ def fine_tune_gpt2(
     Args:
         data_path: What ``EmojiDataModule(path=...)`` takes; None is the built-in emoji table.
         model_name: Hub id or folder of a GPT-2; None trains a small one from scratch.
-        output_dir: Where config.yaml, metrics, checkpoints and ``model/`` are written. With its
-            config.yaml, ``python -m emoji_gpt2.fit --config`` runs the same.
-        hub_model_name: USER/NAME of a Hub repository to push to, at each saved checkpoint and the
-            best weights when done.
+        output_dir: Where config.yaml, metrics, checkpoints and ``model/`` are written; the command
+            line runs the same with ``--config`` and that config.yaml.
+        hub_model_name: USER/NAME on the Hub, to push to at each saved checkpoint and when done.
         max_epochs: Passes over the training rows.
         batch_size: Rows of an optimizer step.
         learning_rate: AdamW's highest.
@@ -44,17 +49,13 @@ def fine_tune_gpt2(
     """
     from emoji_gpt2.errors import blaming, local_path, printable_output
     from emoji_gpt2.files import MODEL
-    from emoji_gpt2.training.cli import EmojiCLI, ignore_warnings
 
     printable_output()
     given = {
         "output_dir": output_dir,
         "ckpt_path": "last" if resume else None,
         "trainer.max_epochs": max_epochs,
-        "trainer.devices": 1,
         "trainer.precision": _precision(),
-        "trainer.log_every_n_steps": 10,
-        "trainer.enable_model_summary": False,  # 15 lines, most of them zeros
         "model.pretrained": model_name,
         "model.config": None if model_name else {"n_layer": 4, "n_embd": 256, "n_head": 4},
         "model.learning_rate": learning_rate,
@@ -63,19 +64,23 @@ def fine_tune_gpt2(
         "hub.repo_id": hub_model_name,
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    with blaming("hub_model_name", "hub.repo_id"), blaming("resume", "ckpt_path"):
+        _run(["fit", *words, *IN_A_NOTEBOOK])
+    return local_path("output_dir", output_dir) / MODEL
+
+
+def _run(words: list[str]) -> None:
+    """Run the command line; an interrupt before the training is a KeyboardInterrupt."""
+    from emoji_gpt2.training.cli import EmojiCLI, ignore_warnings
+
     interrupt = signal.getsignal(signal.SIGINT)
-    with (
-        blaming("hub_model_name", "hub.repo_id"),
-        blaming("resume", "ckpt_path"),
-        warnings.catch_warnings(),
-    ):
+    with warnings.catch_warnings():
         ignore_warnings()
         try:
-            EmojiCLI(["fit", *words], notebook=True)
+            EmojiCLI(words, notebook=True)
         except SystemExit as error:  # Lightning's, after a KeyboardInterrupt; it ignores others
             signal.signal(signal.SIGINT, interrupt)
             raise KeyboardInterrupt from error
-    return local_path("output_dir", output_dir) / MODEL
 
 
 def _precision() -> str:
