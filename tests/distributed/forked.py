@@ -12,10 +12,12 @@ then does what ``python -m`` does, with environment, signals and output of its o
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -67,7 +69,11 @@ class Forked:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self._process.kill()
+        """End it, and those that it has started."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.join()
 
     terminate = kill
 
