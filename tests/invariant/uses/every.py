@@ -11,7 +11,6 @@ KINDS = (
     "python_subclasses",
     "python_elsewhere",
     "command_line",
-    "wrong_values",
 )
 for kind in KINDS:
     import_module(f"tests.invariant.uses.{kind}")
