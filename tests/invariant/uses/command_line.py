@@ -48,12 +48,11 @@ def rates(folder: str = OUT) -> dict[int, float]:
     return metric(columns[0], folder)
 
 
-def expect_planned(peak: float, total: int, first: int = 0) -> str:
-    """Expect warm-up and cosine to ``total``, from a step on, in metrics.csv."""
+def expect_planned(peak: float, total: int) -> str:
+    """Expect warm-up and cosine to ``total`` in metrics.csv."""
     found = rates()
     expect_equal(list(found), list(range(total)), "steps of rates")
-    got = [found[step] for step in range(first, total)]
-    expect_close(got, expected_rates(peak, 2, total, total)[first:], "rates")
+    expect_close(list(found.values()), expected_rates(peak, 2, total, total), "rates")
     return f"{total} steps"
 
 
@@ -69,24 +68,16 @@ def exported(folder: str = OUT) -> torch.Tensor:
     return load_file(f"{folder}/model/model.safetensors")["transformer.wte.weight"]
 
 
-def expect_export_of(path: str) -> None:
-    expect_close(exported(), load(path)["state_dict"][WTE], "exported embedding", 0.0)
-
-
-def expect_best(name: str = "val/mrr", kept: str = OUT) -> str:
+def expect_best(kept: str = OUT) -> str:
     """Expect the best epoch to be kept, exported, and what validate --ckpt_path best measures."""
-    found = values(name)
-    best = (min if name.endswith("loss") else max)(found)
+    found = values("val/mrr")
+    best = max(found)
     epochs = {load(f"{kept}/{path}")["epoch"]: path for path in files(kept) if "last" not in path}
     expect(found.index(best) in epochs, f"epoch {found.index(best)} is not among {epochs}")
     path = f"{kept}/{epochs[found.index(best)]}"
-    expect_export_of(path)
-    expect_close(measured(on_data("validate", "--ckpt_path=best"), name), best, name)
-    return f"{path}, {name} {best:.3f} of {len(found)}"
-
-
-def best_by_loss() -> str:
-    return expect_best("val/loss")
+    expect_close(exported(), load(path)["state_dict"][WTE], "exported embedding", 0.0)
+    expect_close(measured(on_data("validate", "--ckpt_path=best"), "val/mrr"), best, "val/mrr")
+    return f"{path}, val/mrr {best:.3f} of {len(found)}"
 
 
 def best_in_dirpath() -> str:
@@ -140,7 +131,6 @@ RATE_FINDER = (
 )
 TABLE: dict[str, tuple[str, Callable[[], str]]] = {
     "fit_command": ("", as_in_python),
-    "monitor_loss_flag": (f"{RISING} --checkpoint.monitor=val/loss", best_by_loss),
     "dirpath_flag": (f"{RISING} --checkpoint.dirpath=kept", best_in_dirpath),
     "second_model_checkpoint_flag": (SECOND, own_best_beside_ours),
     "learning_rate_finder_flag": (RATE_FINDER, found_rate),
@@ -162,14 +152,6 @@ for name, (flags, also) in TABLE.items():
 
 
 @use
-def going_on_with_another_rate() -> str:
-    """--ckpt_path last --model.learning_rate: the new rate on the longer schedule."""
-    fit(*RATES.split(), "--trainer.max_epochs=4")
-    fit(*RATES.split(), "--trainer.max_epochs=6", GO_ON, "--model.learning_rate=0.001")
-    return expect_planned(0.001, 30, first=21)
-
-
-@use
 def fused_clipping_flag() -> str:
     """--optimizer.fused true with clipping in bf16-mixed: the gradients are clipped."""
     words = ("--optimizer=SGD", "--optimizer.lr=1", "--optimizer.fused=true")
@@ -180,21 +162,6 @@ def fused_clipping_flag() -> str:
     expect_close(clipped[-1], clipped[0], "val/loss of the last epoch", 1e-5)
     expect(free[-1] < free[0] - 0.01, f"without clipping val/loss is {free}")
     return f"val/loss {clipped[0]:.3f} to {clipped[-1]:.3f}, unclipped to {free[-1]:.3f}"
-
-
-def as_one_process() -> str:
-    fit("--output_dir=one")
-    for name in ("train/loss", "val/mrr"):
-        expect_close(values(name), values(name, "one"), name, 1e-4)
-    expect_close(exported(), exported("one"), "exported embedding", 1e-3)
-    return f"{len(metric('train/loss'))} steps"
-
-
-@use
-def ddp_fork_flag() -> str:
-    """--trainer.devices 2 --trainer.strategy ddp_fork: metrics.csv is that of one process."""
-    fit("--trainer.devices=2", "--trainer.strategy=ddp_fork")
-    return as_one_process()
 
 
 @use
