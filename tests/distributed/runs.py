@@ -1,17 +1,17 @@
-"""What tests of several processes share: one table, flags and processes.
+"""What tests of several processes share: one table, flags and the end of processes.
 
 data = write_table(tmp_path / "data.csv", rows=69)
-(done,) = finish([start(["emoji_gpt2.fit", *flags(tmp_path / "run", data)], tmp_path)])
+(done,) = finish([Forked(["emoji_gpt2.fit", *flags(tmp_path / "run", data)], tmp_path)])
 assert done.status == 0, done.stderr
 """
 
 import socket
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from emoji_gpt2.emoji.table import EmojiTable
-from tests.cli_runs import Run, popen
+from tests.cli_runs import Run
 
 
 def write_table(path: Path, rows: int) -> Path:
@@ -53,15 +53,7 @@ def flags(folder: Path, data: Path, options: dict[str, object] | None = None) ->
     return [f"--{name}={value}" for name, value in (base | (options or {})).items()]
 
 
-def start(
-    words: list[str], home: Path, launcher: tuple[str, ...] = (), **variables: str
-) -> "subprocess.Popen[str]":
-    """``python -m`` these words, all processes of it on this machine's loopback."""
-    command = [sys.executable, *launcher, "-m", *words]
-    return popen(command, home, GLOO_SOCKET_IFNAME="lo", **variables)
-
-
-def finish(processes: "list[subprocess.Popen[str]]", timeout: float = 300) -> list[Run]:
+def finish(processes: Sequence[Any], timeout: float = 300) -> list[Run]:
     """Wait for all, and stop them all if one does not end."""
     try:
         outputs = [process.communicate(timeout=timeout) for process in processes]

@@ -1,11 +1,12 @@
 """A run means the same on any number of processes, through the real command line."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli_runs import UPSTREAM, Cli, cli, read_csv  # noqa: F401 -- a fixture
-from tests.distributed.runs import finish, flags, start, write_table
+from tests.cli_runs import UPSTREAM, Cli, cli, popen, read_csv  # noqa: F401 -- a fixture
+from tests.distributed.runs import finish, flags, write_table
 
 pytestmark = [pytest.mark.slow, *UPSTREAM]
 WAYS = {
@@ -24,7 +25,8 @@ def test_batches_accumulation_and_ranks_give_the_same_loss_curve(
     for name, options in WAYS.items():
         words = flags(tmp_path / name, data, {"trainer.max_steps": 50, **options})
         if "trainer.devices" in options:
-            (done,) = finish([start(["emoji_gpt2.fit", *words], tmp_path)])
+            command = [sys.executable, "-m", "emoji_gpt2.fit", *words]
+            (done,) = finish([popen(command, tmp_path, GLOO_SOCKET_IFNAME="lo")])
         else:  # one process: this one
             done = cli.raw("fit", *words)
         assert done.status == 0, done.stderr

@@ -3,40 +3,33 @@
 Each node has a cache of its own, as nodes without a shared disk have, and shares the output folder.
 """
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli_runs import UPSTREAM, Cli, cli, read_csv  # noqa: F401 -- a fixture
-from tests.distributed.runs import finish, flags, free_port, start, write_table
+from tests.distributed.forked import Forked
+from tests.distributed.runs import finish, flags, free_port, write_table
 
 pytestmark = [pytest.mark.slow, *UPSTREAM]
 
 STEPS = 10
-Start = Callable[[list[str], Path, int, int], "subprocess.Popen[str]"]
+Start = Callable[[list[str], Path, int, int], Forked]
 
 
-def by_torchrun(words: list[str], home: Path, node: int, port: int) -> "subprocess.Popen[str]":
-    launcher = (
-        "-m",
-        "torch.distributed.run",
-        "--nnodes=2",
-        "--nproc_per_node=1",
-        f"--node_rank={node}",
-        "--master_addr=127.0.0.1",
-        f"--master_port={port}",
-    )
-    return start(words, home, launcher)
+def by_torchrun(words: list[str], home: Path, node: int, port: int) -> Forked:
+    launcher = ["--nnodes=2", "--nproc_per_node=1", f"--node_rank={node}"]
+    launcher += ["--master_addr=127.0.0.1", f"--master_port={port}", "-m"]
+    return Forked(["torch.distributed.run", *launcher, *words], home)
 
 
-def by_lightning(words: list[str], home: Path, node: int, port: int) -> "subprocess.Popen[str]":
+def by_lightning(words: list[str], home: Path, node: int, port: int) -> Forked:
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(node)}
-    return start(words, home, **place)
+    return Forked(words, home, **place)
 
 
-def start_both(by: Start, tmp_path: Path, data: Path) -> "list[subprocess.Popen[str]]":
+def start_both(by: Start, tmp_path: Path, data: Path) -> list[Forked]:
     """Start a run on two nodes, node 1 first."""
     port = free_port()
     processes = []

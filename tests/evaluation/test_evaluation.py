@@ -7,7 +7,6 @@ References score text by text over Python lists, with none of the package's scor
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +34,7 @@ from emoji_gpt2.evaluation.scores import (
     set_scores,
 )
 from tests.cli_runs import UPSTREAM, trained_run  # noqa: F401 -- a fixture
+from tests.distributed.forked import Forked
 
 pytestmark = UPSTREAM
 
@@ -334,11 +334,11 @@ def test_the_real_command_line(trained_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["--model", trained_run, "--data", table, "--output_dir", out, "--device", "cpu"]
     words += ["--text_column", "sentence", "--emoji_column", "label", "--resamples", "20"]
-    command = [sys.executable, "-m", "emoji_gpt2.evaluate", *map(str, words)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert "4 rows read, 2 distinct texts with 3 answers" in run.stdout
-    assert "1 no emoji in the row" in run.stdout
+    process = Forked(["emoji_gpt2.evaluate", *map(str, words)], tmp_path)
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "4 rows read, 2 distinct texts with 3 answers" in said
+    assert "1 no emoji in the row" in said
     assert {"evaluation.json", "evaluation.md"} <= {path.name for path in out.iterdir()}
     record = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     value, low, high = record["systems"]["lexical, sum"]["exact"]["hit_at_1"]

@@ -13,35 +13,26 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
+from tests.distributed.forked import Forked
 from tests.distributed.runs import flags, write_table
 
 
-def start(words: list[str]) -> subprocess.Popen[bytes]:
-    """Start a run in a process group of its own."""
-    command = [sys.executable, "-m", "emoji_gpt2.fit", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
-
-
-def finish(words: list[str]) -> None:
+def finish(words: list[str], home: Path) -> None:
     """Run to the end.
 
     Raises:
         RuntimeError: it failed; with its output.
     """
-    process = start(words)
-    output, _ = process.communicate(timeout=600)
-    if process.returncode:
-        raise RuntimeError(output.decode()[-3000:])
+    process = Forked(["emoji_gpt2.fit", *words], home)
+    _, error = process.communicate(timeout=600)
+    if process.poll():
+        raise RuntimeError(error[-3000:])
 
 
 def kill_at_row(words: list[str], output: Path, row: int, delay: float) -> bool:
@@ -49,16 +40,14 @@ def kill_at_row(words: list[str], output: Path, row: int, delay: float) -> bool:
 
     Return whether it still trained then. By rows, not by time: a loaded machine is slower.
     """
-    process = start(words)
-    assert process.stdout is not None
+    process = Forked(["emoji_gpt2.fit", *words], output.parent)
     while process.poll() is None and not is_there(output, row):
         time.sleep(0.002)
     time.sleep(delay)
     training = process.poll() is None and not (output / "model").exists()
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
+    process.communicate()
     return training
 
 
@@ -105,7 +94,7 @@ def check(runs: int, steps: int, devices: int = 1, seed: int = 0) -> tuple[int, 
         folder = Path(name)
         data = write_table(folder / "data.csv", rows=400)
         whole = folder / "whole"
-        finish(flags(whole, data, options))
+        finish(flags(whole, data, options), folder)
         killed = equal = 0
         for number in range(runs):
             output = folder / f"run{number}"
@@ -113,7 +102,7 @@ def check(runs: int, steps: int, devices: int = 1, seed: int = 0) -> tuple[int, 
             row, delay = rng.randrange(1, int(0.9 * steps)), rng.uniform(0, 0.02)
             killed += kill_at_row(words, output, row, delay)
             if not (output / "model").exists():
-                finish([*words, "--ckpt_path=last"])
+                finish([*words, "--ckpt_path=last"], folder)
             same = fingerprint(output) == fingerprint(whole) and has_rows_of(output, whole)
             equal += same
             print(f"run {number}, row {row}: {'equal' if same else 'DIFFERENT'}", flush=True)

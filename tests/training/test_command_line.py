@@ -31,10 +31,10 @@ from tests.cli_runs import (
     cli,  # noqa: F401 -- a fixture
     contents,
     load,
-    popen,
     train_losses,
     trained_run,  # noqa: F401 -- a fixture
 )
+from tests.distributed.forked import Forked
 
 pytestmark = UPSTREAM
 STOPPING = "--trainer.callbacks+=EarlyStopping"
@@ -238,7 +238,7 @@ def test_a_key_in_an_address_is_stored_nowhere(
 def test_two_processes_say_a_mistake_once(cli: Cli, tmp_path: Path, finder: str) -> None:
     words = ["--trainer.devices=2", "--trainer.strategy=ddp", f"--model.finder={finder}"]
     (tmp_path / "own.py").write_text(OWN_MODEL, encoding="utf-8")
-    process = popen([sys.executable, "own.py", *cli._flags(tuple(words), "fit", True)], tmp_path)
+    process = Forked(["own.py", *cli._flags(tuple(words), "fit", True)], tmp_path)
     _, err = process.communicate(timeout=120)
     wanted = "error (rank 1): rank 1" if finder == "1" else "error: rank 0"
     assert [line for line in err.splitlines() if line.startswith("error")] == [wanted], err

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.cli_runs import (
     trained_run,  # noqa: F401 -- a fixture
     write_table,
 )
+from tests.distributed.forked import Forked
 
 pytestmark = UPSTREAM
 GO_ON = "--ckpt_path=last"
@@ -71,17 +73,15 @@ def test_evaluation_of_other_data_is_not_refused(cli: Cli, trained_run: Path) ->
 
 
 def test_an_epoch_that_was_limited_is_over(cli: Cli, tmp_path: Path) -> None:
-    words = [*LEARNING, "--trainer.limit_train_batches=2"]
-    whole = cli(*words, "--trainer.max_epochs=2", f"--output_dir={tmp_path / 'whole'}")
+    words = [*LEARNING, "--trainer.limit_train_batches=2", "--trainer.max_epochs=2"]
+    words.append("--checkpoint.save_top_k=-1")
+    whole = cli(*words, f"--output_dir={tmp_path / 'whole'}")
     assert whole.status == 0, whole.stderr
-    # The first epoch of two, as if killed at its end: by a limit on time, the schedule is the same.
-    begun_run = cli(*words, "--trainer.max_epochs=2", "--checkpoint.save_top_k=-1")
-    assert begun_run.status == 0, begun_run.stderr
-    (first,) = begun_run.folder.glob("best-epoch=0-*.ckpt")
+    (first,) = whole.folder.glob("best-epoch=0-*.ckpt")
     content = load(first)
     assert content["EmojiDataModule"]["epoch"] == 1
     assert content["EmojiDataModule"]["batches"] == 0
-    again = cli(*words, "--trainer.max_epochs=2", f"--ckpt_path={first}", tiny=False)
+    again = cli(*words, f"--ckpt_path={first}", tiny=False)
     assert again.status == 0, again.stderr
     assert_equal_weights(again.folder, whole.folder)
 
@@ -99,30 +99,27 @@ def test_slurm_requeues_and_the_job_goes_on(cli: Cli, tmp_path: Path) -> None:
     slurm = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "emoji", "SLURM_JOB_ID": "7"}
     slurm |= dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), "0")
     slurm["PATH"] = f"{scontrol.parent}:{os.environ['PATH']}"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in slurm.items():
-            patch.setenv(name, value)
-        process = cli.start(*words)
-        metrics = cli.folder / "metrics.csv"
-        while process.poll() is None and not (metrics.exists() and len(train_losses(metrics)) > 9):
-            pass
-        process.send_signal(signal.SIGUSR1)
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL, error
-        assert (tmp_path / "called").read_text() == "requeue 7\n"
-        assert (cli.folder / "hpc_ckpt_1.ckpt").is_file()
-        done = cli.start(*words)  # the very same command
-        _, error = done.communicate(timeout=120)
-        assert done.returncode == 0, error
+    command = ["emoji_gpt2.fit", *cli._flags(tuple(words), "fit", tiny=True)]
+    process = Forked(command, tmp_path, **slurm)
+    metrics = cli.folder / "metrics.csv"
+    while process.poll() is None and not (metrics.exists() and len(train_losses(metrics)) > 9):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR1)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, error
+    assert (tmp_path / "called").read_text() == "requeue 7\n"
+    assert (cli.folder / "hpc_ckpt_1.ckpt").is_file()
+    done = Forked(command, tmp_path, **slurm)  # the very same command
+    _, error = done.communicate(timeout=120)
+    assert done.returncode == 0, error
     assert_equal_weights(cli.folder, tmp_path / "whole")
 
 
 # The best checkpoint
 
 
-@pytest.fixture
-def three_kept(cli: Cli) -> Path:
-    """A run that keeps its three best, of which the best is the first: that of the largest loss."""
+def test_best_is_the_best_of_those_that_are_kept(cli: Cli, tmp_path: Path) -> None:
+    """Three are kept, of which the best is the first: that of the largest loss."""
     words = ["--checkpoint.save_top_k=3", "--checkpoint.mode=max"]
     words += ["--checkpoint.filename={epoch}-{val/loss:.1f}", "--checkpoint.monitor=val/loss"]
     run = cli(*words, "--trainer.max_epochs=4")
@@ -133,20 +130,12 @@ def three_kept(cli: Cli) -> Path:
     (path,) = run.folder.glob(f"epoch={best}-val_loss=*.ckpt")
     assert f"The weights of {path.name} are in" in run.stderr
     assert len(list(run.folder.glob("epoch=*.ckpt"))) == 3
-    return path
-
-
-@pytest.mark.parametrize("command", ["fit", "predict"])
-def test_best_is_the_best_of_those_that_are_kept(
-    cli: Cli, three_kept: Path, command: str, tmp_path: Path
-) -> None:
     (tmp_path / "texts.csv").write_text("text\nthing\n", encoding="utf-8")
     words = ["--ckpt_path=best", f"--data.predict_path={tmp_path / 'texts.csv'}"]
-    if command == "fit":
-        words.append("--trainer.max_epochs=5")  # it is over by then
-    run = cli(*words, command=command, tiny=False)
-    assert run.status == 0, run.stderr
-    assert str(three_kept) in run.stderr
+    for command, more in (("predict", []), ("fit", ["--trainer.max_epochs=5"])):
+        run = cli(*words, *more, command=command, tiny=False)
+        assert run.status == 0, run.stderr
+        assert str(path) in run.stderr
 
 
 def test_best_moves_with_its_folder(cli: Cli, begun: Path, tmp_path: Path) -> None:
@@ -174,15 +163,20 @@ STEP = ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1"]
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "said"),
+    ("first", "refused"),
     [
-        (SGD, [], "--optimizer: got AdamW, .* parameter groups of"),
-        (SGD, ["--optimizer=AdamW"], "--optimizer: got AdamW, .* momentum, nesterov instead of"),
-        (STEP, [], "--lr_scheduler: got WarmupCosine, .* step_size instead of lr_lambdas"),
+        (
+            SGD,
+            {
+                "": "--optimizer: got AdamW, .* parameter groups of",
+                "--optimizer=AdamW": "--optimizer: got AdamW, .* momentum, nesterov instead of",
+            },
+        ),
+        (STEP, {"": "--lr_scheduler: got WarmupCosine, .* step_size instead of lr_lambdas"}),
     ],
 )
 def test_another_optimizer_is_refused_and_changes_nothing(
-    cli: Cli, first: list[str], then: list[str], said: str
+    cli: Cli, first: list[str], refused: dict[str, str]
 ) -> None:
     # Killed after last.ckpt: metrics.csv has more rows than that knows of.
     run = cli(*first, "--checkpoint.every_n_train_steps=3", "--trainer.max_steps=3")
@@ -190,11 +184,12 @@ def test_another_optimizer_is_refused_and_changes_nothing(
     with (run.folder / "metrics.csv").open("a", encoding="utf-8") as file:
         file.write("0,3" + "," * (len(run.metrics[0]) - 2) + "\n")
     before = contents(run.folder)
-    error = cli(*then, GO_ON, "--trainer.max_epochs=3").error()
-    assert re.match(f"error: {said}", error), error
-    after = contents(run.folder)
-    assert [name for name in before if after[name] != before[name]] in ([], ["hparams.yaml"])
-    assert cli(*first, GO_ON, "--trainer.max_epochs=3").status == 0
+    for then, said in refused.items():
+        error = cli(*then.split(), GO_ON, "--trainer.max_epochs=3").error()
+        assert re.match(f"error: {said}", error), error
+        after = contents(run.folder)
+        assert [name for name in before if after[name] != before[name]] in ([], ["hparams.yaml"])
+    assert cli(*first, GO_ON, "--trainer.max_epochs=2").status == 0
 
 
 def test_weights_alone_are_nothing_to_go_on_from(cli: Cli, tmp_path: Path) -> None:

@@ -1,10 +1,5 @@
 """The command line: python -m emoji_gpt2 {fit,validate,test,predict}."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,27 +8,21 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.invariant.uses.commands import (
-    DATA,
     OUT,
-    TRAINER,
     Ran,
     fit,
     fit_words,
     on_data,
     succeed,
 )
-from tests.invariant.uses.harness import add, expect, expect_close, expect_equal, one_line, use
+from tests.invariant.uses.harness import add, expect, expect_close, expect_equal, use
 from tests.invariant.uses.judge import WTE, expected_rates
 from tests.invariant.uses.tiny import (
     files,
     load,
     logged,
-    new_model,
     read_csv,
-    rows,
     trained,
-    write_prompts,
-    write_table,
 )
 
 CALLBACK = "--trainer.callbacks+="
@@ -59,12 +48,11 @@ def rates(folder: str = OUT) -> dict[int, float]:
     return metric(columns[0], folder)
 
 
-def expect_planned(peak: float, total: int, first: int = 0) -> str:
-    """Expect warm-up and cosine to ``total``, from a step on, in metrics.csv."""
+def expect_planned(peak: float, total: int) -> str:
+    """Expect warm-up and cosine to ``total`` in metrics.csv."""
     found = rates()
     expect_equal(list(found), list(range(total)), "steps of rates")
-    got = [found[step] for step in range(first, total)]
-    expect_close(got, expected_rates(peak, 2, total, total)[first:], "rates")
+    expect_close(list(found.values()), expected_rates(peak, 2, total, total), "rates")
     return f"{total} steps"
 
 
@@ -80,30 +68,16 @@ def exported(folder: str = OUT) -> torch.Tensor:
     return load_file(f"{folder}/model/model.safetensors")["transformer.wte.weight"]
 
 
-def expect_export_of(path: str) -> None:
-    expect_close(exported(), load(path)["state_dict"][WTE], "exported embedding", 0.0)
-
-
-def expect_best(name: str = "val/mrr", kept: str = OUT) -> str:
+def expect_best(kept: str = OUT) -> str:
     """Expect the best epoch to be kept, exported, and what validate --ckpt_path best measures."""
-    found = values(name)
-    best = (min if name.endswith("loss") else max)(found)
+    found = values("val/mrr")
+    best = max(found)
     epochs = {load(f"{kept}/{path}")["epoch"]: path for path in files(kept) if "last" not in path}
     expect(found.index(best) in epochs, f"epoch {found.index(best)} is not among {epochs}")
     path = f"{kept}/{epochs[found.index(best)]}"
-    expect_export_of(path)
-    expect_close(measured(on_data("validate", "--ckpt_path=best"), name), best, name)
-    return f"{path}, {name} {best:.3f} of {len(found)}"
-
-
-def expect_last() -> str:
-    """Expect the newest weights to be exported."""
-    expect_export_of(f"{OUT}/last.ckpt")
-    return f"{load(f'{OUT}/last.ckpt')['global_step']} steps"
-
-
-def best_by_loss() -> str:
-    return expect_best("val/loss")
+    expect_close(exported(), load(path)["state_dict"][WTE], "exported embedding", 0.0)
+    expect_close(measured(on_data("validate", "--ckpt_path=best"), "val/mrr"), best, "val/mrr")
+    return f"{path}, val/mrr {best:.3f} of {len(found)}"
 
 
 def best_in_dirpath() -> str:
@@ -130,13 +104,6 @@ def as_in_python() -> str:
     return expect_best()
 
 
-def stepwise() -> str:
-    expect_close([rates()[step] for step in (0, 4, 5, 9)], [0.5, 0.5, 0.05, 0.05], "rates")
-    states = load(f"{OUT}/last.ckpt")["optimizer_states"][0]
-    expect("momentum" in states["param_groups"][0], "the optimizer is no SGD")
-    return "0.5, then 0.05"
-
-
 def found_rate() -> str:
     found = load(f"{OUT}/last.ckpt")["hyper_parameters"]["learning_rate"]
     expect(found != 0.01, "the rate that was asked for is used")
@@ -154,10 +121,6 @@ FINDER = (
     f"{CALLBACK}BatchSizeFinder --trainer.callbacks.max_trials=2 --trainer.callbacks.init_val=4 "
     f"--trainer.callbacks.steps_per_trial=1 --trainer.max_epochs=3 {RATES}"
 )
-SGD = (
-    "--optimizer=SGD --optimizer.lr=0.5 --lr_scheduler=StepLR --lr_scheduler.step_size=1 "
-    f"--lr_scheduler.gamma=0.1 {RATES}"
-)
 SECOND = (
     f"{RISING} {CALLBACK}ModelCheckpoint --trainer.callbacks.monitor=val/loss "
     "--trainer.callbacks.dirpath=mine"
@@ -168,14 +131,10 @@ RATE_FINDER = (
 )
 TABLE: dict[str, tuple[str, Callable[[], str]]] = {
     "fit_command": ("", as_in_python),
-    "monitor_loss_flag": (f"{RISING} --checkpoint.monitor=val/loss", best_by_loss),
     "dirpath_flag": (f"{RISING} --checkpoint.dirpath=kept", best_in_dirpath),
-    "optimizer_flags": (SGD, stepwise),
     "second_model_checkpoint_flag": (SECOND, own_best_beside_ours),
     "learning_rate_finder_flag": (RATE_FINDER, found_rate),
     "batch_size_finder_flag": (FINDER, as_planned_then_on),
-    "stopped_before_validation": ("--trainer.max_steps=3", expect_last),
-    "no_validation_rows": ("--data.val_fraction=0", expect_last),
 }
 
 
@@ -193,81 +152,6 @@ for name, (flags, also) in TABLE.items():
 
 
 @use
-def predict_command() -> str:
-    """Command predict: predictions.csv has each text with the emoji of the run's weights."""
-    texts = write_prompts(9)
-    fit()
-    on_data("predict", GO_ON, "--data.predict_path=prompts.csv")
-    found = read_csv(f"{OUT}/predictions.csv")
-    expect_equal([row["text"] for row in found], texts, "texts")
-    module = new_model()
-    module.load_state_dict(load(f"{OUT}/last.ckpt")["state_dict"])
-    ids = [module.tokenizer(text)["input_ids"] for text in texts]
-    with torch.no_grad():
-        scores = [module.eval().model(torch.tensor([one])).logits[0, -1] for one in ids]
-    emoji = module.candidate_ids[1:]
-    best = [module.tokenizer.decode(int(emoji[score[emoji].argmax()])) for score in scores]
-    expect_equal([row["emoji_1"] for row in found], best, "best emoji")
-    return f"{len(found)} rows"
-
-
-@use
-def going_on() -> str:
-    """--ckpt_path last with more epochs: metrics.csv goes on, each step once; the longer plan."""
-    fit(*RATES.split())
-    fit(*RATES.split(), "--trainer.max_epochs=4", GO_ON)
-    expect_equal(list(metric("train/loss")), list(range(20)), "steps")
-    return expect_planned(0.01, 20, first=10)
-
-
-@use
-def going_on_in_the_middle() -> str:
-    """A run that max_steps ended within an epoch goes on: each step and each row once."""
-    fit("--trainer.max_epochs=3", "--trainer.max_steps=7")
-    fit("--trainer.max_epochs=3", GO_ON)
-    expect_equal(list(metric("train/loss")), list(range(15)), "steps of metrics.csv")
-    expect_equal(list(metric("val/mrr")), [4, 9, 14], "steps of validations")
-    expect_equal(load(f"{OUT}/last.ckpt")["global_step"], 15, "steps of last.ckpt")
-    return "15 steps"
-
-
-def start(*words: str) -> "subprocess.Popen[str]":
-    """Start ``python -m emoji_gpt2.fit``."""
-    command = [sys.executable, "-m", "emoji_gpt2.fit", *fit_words(*words)[1:]]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe)
-
-
-@use
-def going_on_after_a_stop() -> str:
-    """A run that SIGTERM stopped goes on to the weights of one never stopped."""
-    words = ("--trainer.max_epochs=40", "--model.dropout=0.2")
-    process = start(*words)
-    while process.poll() is None and not Path(f"{OUT}/last.ckpt").exists():
-        time.sleep(0.01)
-    process.terminate()
-    process.communicate()
-    expect_equal(process.returncode, 128 + signal.SIGTERM, "exit status")
-    stopped = load(f"{OUT}/last.ckpt")["global_step"]
-    expect(0 < stopped < 200, f"stopped after step {stopped}")
-    fit(*words, GO_ON)
-    fit("--output_dir=whole", *words)
-    whole, ours = (load(f"{folder}/last.ckpt")["state_dict"] for folder in ("whole", OUT))
-    expect_close(ours[WTE], whole[WTE], "embedding", 0.0)
-    expect_equal(list(metric("train/loss")), list(range(200)), "steps")
-    return f"stopped after step {stopped}"
-
-
-@use
-def going_on_with_another_rate() -> str:
-    """--ckpt_path last --model.learning_rate: the new rate on the longer schedule."""
-    fit(*RATES.split(), "--trainer.max_epochs=4")
-    fit(*RATES.split(), "--trainer.max_epochs=6", GO_ON, "--model.learning_rate=0.001")
-    return expect_planned(0.001, 30, first=21)  # `going_on` looks at the first step
-
-
-@use
 def fused_clipping_flag() -> str:
     """--optimizer.fused true with clipping in bf16-mixed: the gradients are clipped."""
     words = ("--optimizer=SGD", "--optimizer.lr=1", "--optimizer.fused=true")
@@ -278,31 +162,6 @@ def fused_clipping_flag() -> str:
     expect_close(clipped[-1], clipped[0], "val/loss of the last epoch", 1e-5)
     expect(free[-1] < free[0] - 0.01, f"without clipping val/loss is {free}")
     return f"val/loss {clipped[0]:.3f} to {clipped[-1]:.3f}, unclipped to {free[-1]:.3f}"
-
-
-def as_one_process() -> str:
-    fit("--output_dir=one")
-    for name in ("train/loss", "val/mrr"):
-        expect_close(values(name), values(name, "one"), name, 1e-4)
-    expect_close(exported(), exported("one"), "exported embedding", 1e-3)
-    return f"{len(metric('train/loss'))} steps"
-
-
-@use
-def ddp_fork_flag() -> str:
-    """--trainer.devices 2 --trainer.strategy ddp_fork: metrics.csv is that of one process."""
-    fit("--trainer.devices=2", "--trainer.strategy=ddp_fork")
-    return as_one_process()
-
-
-@use
-def ddp_flag() -> str:
-    """Module emoji_gpt2.fit --trainer.devices 2 --trainer.strategy ddp: as one process."""
-    process = start("--trainer.devices=2", "--trainer.strategy=ddp")
-    _, said = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"exit status {process.returncode}: {one_line(said[-300:])}")
-    return as_one_process()
 
 
 @use
@@ -318,17 +177,3 @@ def saved_config() -> str:
         expect_equal(metric("train/loss", folder), metric("train/loss"), "train/loss")
         expect_close(exported(folder), exported(), "exported embedding", 0.0)
     return "bit for bit"
-
-
-@use
-def exported_model_as_pretrained() -> str:
-    """Command fit --model.pretrained out/model: it begins where the first run's best ended."""
-    fit(*RISING.split())
-    write_table(rows())
-    begin = (f"--model.pretrained={OUT}/model", "--model.learning_rate=1e-9")
-    last = ("--trainer.max_epochs=1", "--output_dir=second")
-    succeed("fit", *DATA, *TRAINER, *begin, *last)
-    mrr = values("val/mrr")
-    wanted = values("val/loss")[mrr.index(max(mrr))]
-    expect_close(values("val/loss", "second"), [wanted], "val/loss", 1e-3)
-    return f"val/loss {wanted:.3f}"

@@ -1,7 +1,6 @@
 """The command line for uses: run here, as ``python -m emoji_gpt2`` does it, on a tiny model.
 
 fit("--trainer.max_epochs=3")  # RuntimeError, with what it said, unless it exits with 0
-expect_one_line(run(*fit_words("--trainer.val_check_interval=25")), "val_check_interval")
 """
 
 import runpy
@@ -10,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.invariant.uses.harness import Refusal, captured, expect, one_line
+from tests.invariant.uses.harness import captured, one_line
 from tests.invariant.uses.tiny import TINY, rows, write_table
 
 DATA = [
@@ -89,16 +88,3 @@ def succeed(*words: str) -> Ran:
     if ran.status:
         raise RuntimeError(f"exit status {ran.status}: {one_line(ran.last_line)}")
     return ran
-
-
-def expect_one_line(ran: Ran, *about: str) -> Refusal:
-    """Expect exit status 2 and one line on standard error that has these words."""
-    expect(ran.status != 0, f"it was not refused (wanted an error about {', '.join(about)})")
-    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
-    tidy = len(errors) == 1 and ran.last_line == errors[0]
-    if ran.status != 2 or not tidy or "Traceback" in ran.stderr:
-        raise RuntimeError(f"exit status {ran.status}, not one line: {one_line(ran.last_line)}")
-    missing = [word for word in about if word not in errors[0]]
-    if missing:
-        raise RuntimeError(f"the line does not name {', '.join(missing)}: {one_line(errors[0])}")
-    return Refusal(one_line(errors[0], 150))

@@ -6,12 +6,10 @@ KINDS = (
     "trainer_options",
     "devices",
     "callbacks",
-    "model_checkpoint",
     "python_fitting",
     "python_subclasses",
     "python_elsewhere",
     "command_line",
-    "wrong_values",
 )
 for kind in KINDS:
     import_module(f"tests.invariant.uses.{kind}")

@@ -1,6 +1,6 @@
 """Each use in a process of its own, forked from one that has imported everything.
 
-Such a process has computed nothing before, so that a use may fork others, and none sees what
+Such a process has trained nothing before, so that a use may fork others, and none sees what
 another changed; it begins in no time.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.invariant.uses.harness import CRASHED, ROOT, USES, Use, Verdict, run
 
 VERDICT = "verdict.json"
+PRELOAD = ["tests.invariant.uses.every", "tests.invariant.uses.kept"]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -43,7 +44,7 @@ def judge(use: Use, folder: Path) -> Verdict:
     """Run a use in a process of its own, and end it when its time is up."""
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    multiprocessing.set_forkserver_preload(["tests.invariant.uses.every"])
+    multiprocessing.set_forkserver_preload(PRELOAD)
     process = multiprocessing.get_context("forkserver").Process(
         target=_alone, args=(use.name, folder)
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -265,6 +266,21 @@ def copies_of_the_module() -> str:
     for name, wanted in plain_scores(fit.module, fit.data.test_dataloader()).items():
         expect_close(found[f"test/{name}"], wanted, name)
     return seen
+
+
+@use
+def resume_in_the_middle() -> str:
+    """A ModelCheckpoint's checkpoint within an epoch: the same rows, to the same weights."""
+    keep = ModelCheckpoint("ckpt", "{step}", save_top_k=-1, every_n_train_steps=3)
+    fit = trained(callbacks=[keep])
+    step = fit.watch.steps[3]
+    state = load("ckpt/step=3.ckpt")["state_dict"]
+    expect_same_weights({name: state[name] for name in step.before}, step.before)
+    resumed = trained(ckpt_path="ckpt/step=3.ckpt")
+    texts, wanted = ([one.texts for one in f.watch.batches] for f in (resumed, fit))
+    expect_equal(texts, wanted[3:], "batches")
+    expect_same_weights(resumed.weights, fit.weights)
+    return "bit for bit"
 
 
 @use
