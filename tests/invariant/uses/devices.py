@@ -88,9 +88,9 @@ def ddp_notebook() -> str:
 
 @use
 def validation_on_two() -> str:
-    """Validate and test on two ranks, of 1, 7 and 101 rows: the metrics of one process."""
+    """Validate and test on two ranks, of 1 and 101 rows: the metrics of one process."""
     module, losses = new_model(), set()
-    for count in (1, 7, 101):
+    for count in (1, 101):
         path = write_table(rows(count), f"{count}.csv")
         data = {"val_path": path, "test_path": path, "batch_size": 5}
         found = []
@@ -101,7 +101,7 @@ def validation_on_two() -> str:
         two, one = found[0] | found[1], found[2] | found[3]
         expect_close([two[name] for name in one], list(one.values()), f"{count} rows", 1e-6)
         losses.add(found[0]["val/loss"])
-    expect_equal(len(losses), 3, "different losses")
+    expect_equal(len(losses), 2, "different losses")
     return f"{sorted(losses)}"
 
 
