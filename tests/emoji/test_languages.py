@@ -113,7 +113,11 @@ def test_languages_beside_a_path_are_an_error():
         EmojiDataModule("emoji_df.csv", languages="en,de")
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"emoji,name,keywords\na,b,c\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"emoji,name,keywords\na,b,c\n")],
+    ids=["no gzip", "no emoji"],  # a gzip holds the time
+)
 def test_a_file_of_another_kind_is_an_error(tmp_path, content):
     path = tmp_path / "eo.csv.gz"
     path.write_bytes(content)

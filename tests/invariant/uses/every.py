@@ -6,6 +6,7 @@ KINDS = (
     "trainer_options",
     "devices",
     "callbacks",
+    "model_checkpoint",
     "python_fitting",
     "python_subclasses",
     "python_elsewhere",
