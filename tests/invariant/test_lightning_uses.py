@@ -27,6 +27,7 @@ from tests.invariant.uses.tiny import trained
 KINDS_OF_SUITE = ("python_subclasses", "python_elsewhere")
 MORE = (
     "overfit_batches_share", "precision_bf16_mixed", "precision_64_true", "hparams_yaml",
+    "accumulate_on_two", "clip_on_two", "rank_without_rows", "ddp_notebook",
     "checkpoint_of_two", "batch_size_finder", "learning_rate_finder",
     "gradient_accumulation_scheduler", "gradient_norms", "stochastic_weight_averaging",
     "prediction_writer", "two_validation_loaders", "resume_in_the_middle",
