@@ -16,6 +16,7 @@ from emoji_gpt2.distill.student import DistilledGPT2
 from emoji_gpt2.errors import check, flag, one_line_errors
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.training.cli import StrictParser
+from emoji_gpt2.training.processes import ignore_warnings
 
 
 class DistillCLI(LightningCLI):
@@ -40,8 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message=r"You defined a `validation_step` but have no")
     # Collating a batch takes a few milliseconds.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    ignore_warnings()
     with one_line_errors(flag):
         cli = DistillCLI(
             DistilledGPT2,

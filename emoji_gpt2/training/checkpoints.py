@@ -150,13 +150,13 @@ class LastCheckpoint(ModelCheckpoint):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         super().setup(trainer, pl_module, stage)
-        self.last_model_path = str(Path(str(self.dirpath)) / LAST)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a run that goes on from an epoch's end begin with the next epoch.
 
         With ``max_steps``, Lightning 2.6 would end the epoch a second time (fit_loop.py).
         """
+        self.last_model_path = str(Path(str(self.dirpath)) / LAST)  # older checkpoints store none
         if trainer.fit_loop.restarted_on_epoch_end:
             begin_next_epoch(trainer)
         super().on_train_start(trainer, pl_module)

@@ -7,7 +7,7 @@
 
 import logging
 import sys
-import warnings
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
@@ -44,6 +44,7 @@ from emoji_gpt2.training.processes import (
     end_other_processes,
     first_of_node,
     first_of_run,
+    ignore_warnings,
     messages,
     print_error,
     reuse_freed_memory,
@@ -59,6 +60,8 @@ from emoji_gpt2.training.run_folder import (
 from emoji_gpt2.training.samples import WritePredictions
 
 DEFAULT_OUTPUT_DIR = "checkpoints/run"
+GONE = ("hub.tag", "hub.request_timeout", "hub.exit_wait")
+"""What config.yaml of a run before 2026-11-27 has beside today's options."""
 OF_OWN_OPTIMIZER = ("learning_rate", "weight_decay", "warmup_steps")
 """What of the model only its own optimizer and schedule follow."""
 
@@ -134,6 +137,8 @@ class EmojiCLI(LightningCLI):
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(PushToHub, "hub")
+        for name in GONE:
+            parser.add_argument(f"--{name}", help=SUPPRESS)
         parser.add_optimizer_args((Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         if "model.pretrained" in parser.get_defaults():  # a subclass may have other arguments
@@ -147,6 +152,9 @@ class EmojiCLI(LightningCLI):
                 argument = (option or before).lstrip("-")
                 raise UserError(argument, repr(value), "no # in front", f"write ./{value}")
         self.config = parser.parse_args(self._words)
+        for name in GONE:
+            if self._options.pop(name) is not None:
+                rank_zero_info(f"{name}: an option of older versions, not used")
 
     @property
     def _options(self) -> Any:
@@ -332,19 +340,3 @@ def main(default_subcommand: str | None = None, model_class: type[EmojiGPT2] = E
         raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-def ignore_warnings() -> None:
-    """Ignore Lightning's warnings of what is meant, or what a user can do nothing about."""
-    # The folder is claimed already, and nothing of another run is in it.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    # validate, test and predict need no checkpoint callbacks.
-    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
-    # A run may go on in another folder, or on another disk.
-    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
-    # --data.val_fraction 0 is meant.
-    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
-    # The first epoch may not be validated.
-    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
-    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

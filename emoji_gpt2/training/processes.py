@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -116,6 +117,22 @@ def messages(*, notebook: bool) -> Iterator[None]:
 def _is_no_tip(record: logging.LogRecord) -> bool:
     """Return whether a message is something else than "💡 Tip: ... try installing ..."."""
     return not str(record.msg).startswith("💡 Tip:")
+
+
+def ignore_warnings() -> None:
+    """Ignore Lightning's warnings of what is meant, or what a user can do nothing about."""
+    # The folder is claimed already, and nothing of another run is in it.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # validate, test and predict need no checkpoint callbacks.
+    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
+    # A run may go on in another folder, or on another disk.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
+    # --data.val_fraction 0 is meant.
+    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
+    # The first epoch may not be validated.
+    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
+    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

@@ -54,6 +54,23 @@ def test_another_order_of_data_is_refused(cli: Cli, begun: Path, flag: str, said
     assert load(begun / "last.ckpt")["global_step"] == before
 
 
+def test_a_run_of_718b248_goes_on(cli: Cli, begun: Path) -> None:
+    """Its config.yaml has options that are gone, its last.ckpt no path of its own."""
+    path, config = begun / "last.ckpt", begun / "config.yaml"
+    stored = load(path)
+    (last,) = [s for name, s in stored["callbacks"].items() if name.startswith("LastCheckpoint")]
+    last["last_model_path"] = ""
+    torch.save(stored, path)
+    gone = "hub:\n  tag: null\n  request_timeout: 60.0\n  exit_wait: 60.0\n"
+    config.write_text(config.read_text(encoding="utf-8").replace("hub:\n", gone), encoding="utf-8")
+    words = [f"--config={config}", GO_ON, "--trainer.max_epochs=3"]
+    done = cli.raw("fit", *words, folder=begun)
+    assert done.status == 0, done.stderr
+    assert "hub.exit_wait: an option of older versions, not used" in done.stderr
+    assert "hub.tag" not in done.stderr + config.read_text(encoding="utf-8")
+    assert load(path)["global_step"] > stored["global_step"]
+
+
 def test_other_rows_are_refused_unless_allowed(cli: Cli, begun: Path) -> None:
     write_table(cli.data, n_emoji=16)
     words = [GO_ON, "--trainer.max_epochs=3"]
