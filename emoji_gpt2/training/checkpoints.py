@@ -78,6 +78,7 @@ class BestCheckpoint(ModelCheckpoint):
         self.last_every_n_train_steps = every_n_train_steps
         self.last_train_time_interval = train_time_interval
         self._state_key = super().state_key
+        self._validated_step = -1
 
     @property
     def state_key(self) -> str:
@@ -91,10 +92,17 @@ class BestCheckpoint(ModelCheckpoint):
             self.monitor = None
         super().on_train_start(trainer, pl_module)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what the metric is of: Lightning asks again when training ends within an epoch."""
+        self._validated_step = trainer.global_step
+        super().on_validation_end(trainer, pl_module)
+
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether a value is among the best; of equal ones the newest is."""
-        if super().check_monitor_top_k(trainer, current) or current is None:
-            return current is not None
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        if current is None or self._validated_step != trainer.global_step:
+            return False
         return bool(current == self.best_k_models[self.kth_best_model_path])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
