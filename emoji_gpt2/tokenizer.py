@@ -109,7 +109,7 @@ def tokenizer_to_json(tokenizer: GPT2Tokenizer) -> str:
 
 
 @lru_cache(maxsize=2)  # data's and model's: a run asks nine times, which takes 0.04 s each
-def _to_json(tokenizer: GPT2Tokenizer, _size: int) -> str:
+def _to_json(tokenizer: GPT2Tokenizer, _size: int) -> str:  # of another size, it is another one
     backend = tokenizer.backend_tokenizer
     backend.no_padding()  # an earlier call of the tokenizer may have left some
     backend.no_truncation()

@@ -16,7 +16,7 @@ from emoji_gpt2.distill.student import DistilledGPT2
 from emoji_gpt2.errors import check, flag, one_line_errors
 from emoji_gpt2.model.export import save_transformers_folder
 from emoji_gpt2.training.cli import StrictParser
-from emoji_gpt2.training.processes import ignore_warnings
+from emoji_gpt2.training.messages import ignore_warnings
 
 
 class DistillCLI(LightningCLI):

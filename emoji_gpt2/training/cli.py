@@ -39,13 +39,12 @@ from emoji_gpt2.model.pretrained import read_checkpoint
 from emoji_gpt2.model.state import ARCHITECTURE
 from emoji_gpt2.shipped import with_config_paths
 from emoji_gpt2.training.checkpoints import BestCheckpoint
+from emoji_gpt2.training.messages import ignore_warnings, messages
 from emoji_gpt2.training.processes import (
     as_mistake,
     end_other_processes,
     first_of_node,
     first_of_run,
-    ignore_warnings,
-    messages,
     print_error,
     reuse_freed_memory,
 )

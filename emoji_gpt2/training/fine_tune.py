@@ -72,7 +72,7 @@ def fine_tune_gpt2(
 def _run(words: list[str]) -> None:
     """Run the command line; an interrupt before the training is a KeyboardInterrupt."""
     from emoji_gpt2.training.cli import EmojiCLI
-    from emoji_gpt2.training.processes import ignore_warnings
+    from emoji_gpt2.training.messages import ignore_warnings
 
     interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():

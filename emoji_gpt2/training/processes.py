@@ -1,18 +1,14 @@
-"""The processes of a run: which is the first, what Lightning prints, how a mistake is said once.
+"""The processes of a run: which one is the first, and how a mistake is said once and ends them all.
 
 Each node finds a mistake by itself and stops: if rank 0 alone did, the processes that Lightning's
 launcher started on other nodes would wait for it until the rendezvous times out.
 """
 
 import ctypes
-import logging
 import os
 import sys
 import time
 import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -89,50 +85,6 @@ def print_error(error: UserError) -> None:
         time.sleep(FIRST_SAYS_IT)
         who = f"error (rank {rank_zero_only.rank})"  # type: ignore[attr-defined]
     print(f"{who}: {error.line(flag)}", file=sys.stderr)
-
-
-RANK_ZERO = "lightning.pytorch.utilities.rank_zero"
-"""The logger of ``rank_zero_info``."""
-
-
-@contextmanager
-def messages(*, notebook: bool) -> Iterator[None]:
-    """Drop Lightning's tips, and in a notebook print its messages on standard output.
-
-    Lightning logs to standard error, which a notebook shows on red as if it were a warning. What
-    ``warnings`` prints stays there.
-    """
-    with ExitStack() as undo:
-        logger = logging.getLogger(RANK_ZERO)
-        logger.addFilter(_is_no_tip)
-        undo.callback(logger.removeFilter, _is_no_tip)
-        for name in ("lightning.pytorch", "lightning.fabric") if notebook else ():
-            for handler in logging.getLogger(name).handlers:
-                if type(handler) is logging.StreamHandler:  # not a file's
-                    undo.callback(handler.setStream, handler.stream)
-                    handler.setStream(sys.stdout)
-        yield
-
-
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    """Return whether a message is something else than "💡 Tip: ... try installing ..."."""
-    return not str(record.msg).startswith("💡 Tip:")
-
-
-def ignore_warnings() -> None:
-    """Ignore Lightning's warnings of what is meant, or what a user can do nothing about."""
-    # The folder is claimed already, and nothing of another run is in it.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    # validate, test and predict need no checkpoint callbacks.
-    warnings.filterwarnings("ignore", message=r"Be aware that when using `ckpt_path`")
-    # A run may go on in another folder, or on another disk.
-    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
-    # --data.val_fraction 0 is meant.
-    warnings.filterwarnings("ignore", message=r"Total length of `list` across ranks is zero")
-    # The first epoch may not be validated.
-    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.* could not find the")
-    # Lightning 2.6 with torch 2.13; nothing that a user can do about it.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from emoji_gpt2.training.processes import messages
+from emoji_gpt2.training.messages import messages
 
 
 @pytest.fixture
