@@ -29,6 +29,7 @@ from emoji_gpt2.model import embeddings
 from emoji_gpt2.model.module import EmojiGPT2
 from emoji_gpt2.training.cli import main
 from emoji_gpt2.training.export import ExportBest
+from tests.tiny import encode_texts_once
 
 TINY_MODEL = ["--model.config.n_layer=1", "--model.config.n_embd=16", "--model.config.n_head=2"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -143,22 +144,11 @@ def _no_stale_handlers() -> Iterator[None]:
             logger.handlers = handlers
 
 
-_described: dict[Any, list[list[int]]] = {}
-
-
 @contextmanager
 def _faster(*, cards: bool) -> Iterator[None]:
     """Spare what takes most of a tiny run: 1 s for the same descriptions, 1 s for the card."""
-
-    def kept(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-        key = (len(tokenizer), tuple(texts))
-        if key not in _described:
-            _described[key] = encode_texts(tokenizer, texts)
-        return _described[key]
-
-    encode_texts = embeddings.encode_texts
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(embeddings, "encode_texts", kept))
+        stack.enter_context(mock.patch.object(embeddings, "encode_texts", encode_texts_once))
         if not cards:
             stack.enter_context(mock.patch.object(ExportBest, "_card", return_value=(None, {})))
         yield

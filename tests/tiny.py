@@ -18,6 +18,7 @@ from torch import Tensor
 from emoji_gpt2.batch import Batch
 from emoji_gpt2.data.datamodule import EmojiDataModule
 from emoji_gpt2.model.module import EmojiGPT2
+from emoji_gpt2.tokenizer import encode_texts
 
 TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16}
 RATE, WARMUP = 0.01, 2
@@ -37,6 +38,15 @@ NO_VALIDATION = [  # most tests train without it
     # Lightning 2.6 sees no difference between no rows on purpose and by mistake
     pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero:UserWarning"),
 ]
+_encoded: dict[Any, list[list[int]]] = {}
+
+
+def encode_texts_once(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """``encode_texts`` in its place: each new model would spend a second on the descriptions."""
+    key = (len(tokenizer), tuple(texts))
+    if key not in _encoded:
+        _encoded[key] = encode_texts(tokenizer, texts)
+    return _encoded[key]
 
 
 def tiny_model(kind: type[EmojiGPT2] = EmojiGPT2, **options: Any) -> EmojiGPT2:

@@ -67,7 +67,8 @@ def test_a_run_of_718b248_goes_on(cli: Cli, begun: Path) -> None:
     done = cli.raw("fit", *words, folder=begun)
     assert done.status == 0, done.stderr
     assert "hub.exit_wait: an option of older versions, not used" in done.stderr
-    assert "hub.tag" not in done.stderr + config.read_text(encoding="utf-8")
+    assert "hub.tag" not in done.stderr, "it had no value"
+    assert "exit_wait" not in config.read_text(encoding="utf-8"), "it was written anew"
     assert load(path)["global_step"] > stored["global_step"]
 
 
