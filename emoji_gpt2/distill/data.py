@@ -57,7 +57,7 @@ class DistillData(LightningDataModule):
         definitions: How many of WordNet's definitions to read.
         made_up_texts: How many texts to make up from names and keywords.
         composed_texts: How many texts to compose of two or three things.
-        sayings: How many texts of a mood about a thing to make up.
+        sayings: How many texts of a mood about one or two things to make up.
         name_copies: How often the name of each emoji comes in an epoch.
         batch_size: Rows of one batch.
         seed: Decides what is drawn, and the order.
@@ -70,10 +70,10 @@ class DistillData(LightningDataModule):
         wordnet: str,
         emojilib: str | None = None,
         goemotions: str | None = None,
-        definitions: int = 16_384,
+        definitions: int = 65_536,
         made_up_texts: int = 16_384,
         composed_texts: int = 80_000,
-        sayings: int = 15_000,
+        sayings: int = 25_000,
         name_copies: int = 8,
         batch_size: int = 384,
         seed: int = 0,
@@ -124,8 +124,8 @@ class DistillData(LightningDataModule):
         named = [text for text in kinds["names and keywords"] if len(words(text)) <= 2]
         for text, parts in composed(named, self.composed_texts, self.seed):
             yield Row(text, parts, parts, most=len(parts))
-        for text, thing, emotion in sayings(named, self.sayings, self.seed):
-            yield Row(text, (thing,), (thing,), (emotion,), MOOD_SHARE, 2)
+        for text, parts, emotion in sayings(named, self.sayings, self.seed):
+            yield Row(text, parts, parts, (emotion,), MOOD_SHARE, len(parts) + 1)
         if self.sayings:
             for text, emotion in feelings():
                 yield Row(text, (ANY_WORD,), (), (emotion,), 1.0, 1)

@@ -1,8 +1,8 @@
-"""What people answer to a mood, and which emoji they use often: tables written by hand.
+"""What people answer to a mood, and which emoji they use often: tables, and texts made of them.
 
 ``EMOTIONS`` are those of GoEmotions (Demszky et al. 2020, https://arxiv.org/abs/2005.00547), each
-with its emoji, the more fitting first; 27, neutral, has none. ``OFTEN`` was written down without
-counting anything; only the two weights in ``teacher`` were chosen by measuring.
+with its emoji, the more fitting first; 27, neutral, has none. ``USED`` is counted: in the half of
+google_emoji_translation.csv on which the teacher's weights were chosen too, flags left out.
 """
 
 import csv
@@ -44,11 +44,29 @@ EMOTIONS = {
 }
 NEUTRAL = len(EMOTIONS)
 
-MOST_OFTEN = "😂❤️🤣👍😭🙏😘🥰😍😊🎉✨🔥💕"
-OFTEN = (
-    "😁🥺😅🤗💪😎👀💯🤔👏🥳🌟💖🙌😋😢💔🌸☀️🎂🤩😉😴💜💙💚🎶🌈🌍💡📚🚀🏆🌹👌😔😱😡💀🎁✅⭐🤝🙄😌😄"
-)
-"""What people add to texts of any kind."""
+USED = {
+    7: "✨",
+    6: "💖❤️💯😌🙏",
+    5: "🤔🔥💪😊☀️🎉😎🤯😩🗣️😴🥳😬🧠☕😠🎶✅💻",
+    4: "🤫🤝🤷🤦😋🏃➡️🙄⏳❓🚶🚗😂🫠💥💨👑💡📉👍👀🎮😭🌊📖🏆📚🗓️🥰👋💅🧘🎤😅😳💸💼✍️🌳✈️🎨🛋️",
+    3: (
+        "😔🙅🌍🏠⏰🚫😍🤩🤗😢📱🥺🤞🧑‍🍳🌱❄️🎧🤥💭🙌🌲🥂🗺️🏡🌌🎬📸🥵😵‍💫😤👉🚀💧🤨💀🤡💬👂👦🍷🍽️🔄"
+        "🤪😒🤓😟💔🕳️👪🍳🍫🏖️🌅🖼️📺📝😮😱👻✋💁‍♀️🧍🫂🐶🍿🧂🌧️🧣💰📈"
+    ),
+    2: (
+        "🙃😈👈👏🌸🍁🌶️🍕⛰️🏞️🏙️🎄🎁🧢🏁😇🧐😨🤬🧡👎👶💃🤸🐾🍂🍔🍪🧊🕰️🌙☁️🏅🥇🎭👟💍🎸🔑🚪🧺⚠️"
+        "🆕🤣😉🫣😑😵🤠👌🧑‍🦯👣🐦🍎🍞🌮🥗🍝🍰🧭🏛️🌚⛈️☃️🔮🧩🧤🛍️🎓💎🎵🕯️📧🔨🧹☮️😄😘🤐🤒🥶💚💤"
+        "🧑‍💼🏋️🛌🧑‍🤝‍🧑🦃🐠🐛🍀🥕🥖🍬🍻🔪🏕️🏰🌈⚡🎒🎻📞📜🔒❌🆘⚫🚩"
+    ),
+    1: (
+        "😃🫢🤕🤢🤧😫🤖💌💙🤙👇☝️🧑‍🌾🕵️🧍‍♀️🐺🐱🐈🐢🐋🦋🌹🌻🌷🌿🍅🥒🧀🍲🍤🍩🎂🍯🍵🥢🚌🛑🌟🌪️🌬️🌀☔"
+        "🎃🎟️⚽👖🎼🎺🥁🔦📍🗑️🛠️🛁🛒🛂📵📶😙😜😶😮‍💨😰😖👽🙉💛💜💦🤚🤏🤘🤳🦵👃👁️👄👴🧑‍⚕️🤵🎅"
+        "🧍‍♂️🕺👯🧖🧗🏄‍♀️🏊‍♀️👤🐑🐐🐰🦘🕊️🐸🦎🐍🐬🐟🐙🦑🌴🌵🍇🍊🍋🥨🥚🥘🍚🧁🥧🍼🥛🍹🍺🥄🏜️🏝️🏚️🏫💒🚂"
+        "🚕🚲⛵🚢🛰️⌚⭐🌠🎀🏀🕹️🎲♟️🃏🕶️👕🧥👗👙🔊📲🔋🔌🎥🎞️🔍🔎🏮📄📰🧾📮🔐🔧⚖️🔬🔭🛏️🧼🔝⚛️♾️"
+        "🔢"
+    ),
+}
+"""What people add to texts of any kind: those of k were there 2^k to 2^(k+1) - 1 times."""
 
 FEELINGS = {
     "joy": "happy, glad, cheerful, delighted",
@@ -85,15 +103,21 @@ NOT = {
 """What "not" makes of a feeling."""
 FRAMES = "i am *; i'm *; i feel *; we are *; she is *; he was *; *; feeling *; so *; i am so *"
 NOT_FRAMES = (
-    "i am not *; i'm not *; i don't feel *; we are not *; she is not *; not *; not * at all"
+    "i am not *; i'm not *; i don't feel *; we are not *; she is not *; not *; not * at all; "
+    "not exactly *; hardly *; anything but *; far from *; nobody is *; he never looks *; "
+    "i wouldn't call him *; i can't say i am *; she didn't seem *; they weren't *"
 )
 SAYINGS = {
     "annoyance": "great, another *; oh great, * again; just great, more *; lovely, another *; "
     "oh joy, another *; just what i needed, *; oh perfect, *; fantastic, another *; "
-    "wonderful, the * is late again; thanks for nothing, *",
+    "wonderful, the * is late again; thanks for nothing, *; how nice, the * is broken again; "
+    "what a surprise, no * again; my favorite: hours of waiting for the *; "
+    "thanks a lot for ruining my *; nothing better than a broken *; love it when the * fails",
     "disappointment": "not a good *; this * is not good; not the * i hoped for; the * crashed; "
-    "i don't like this *; not my favorite *; we lost the *; the * was cancelled; no * today",
-    "sadness": "i miss my *; no one came to my *; i can't believe the * is over; crying over *",
+    "i don't like this *; not my favorite *; we lost the *; the * was cancelled; no * today; "
+    "i can't say i enjoyed the *; i wouldn't recommend the *; i expected more of the *; "
+    "nobody liked my *; this isn't my idea of a *; the * never came",
+    "sadness": "i miss my *; nobody came to the *; my * never called back; no one came to my *; i can't believe the * is over; crying over *",
     "grief": "rip *; rip my *; rest in peace *; rest in peace, dear *; in loving memory of my *; "
     "my * passed away; my * died",
     "joy": "merry *; happy *; finally *; what a lovely *",
@@ -105,7 +129,9 @@ SAYINGS = {
     "nervousness": "nervous about the *; worried about my *; so much stress with the *",
     "surprise": "i did not expect the *; wow, what a *",
 }
-"""Negation, irony, grief and the like: "*" is a thing."""
+"""Negation, irony, grief and the like: "*" is a thing, or two."""
+TWO = 0.4
+"""The share of sayings about two things."""
 
 
 def feelings() -> Iterator[tuple[str, int]]:
@@ -119,14 +145,17 @@ def feelings() -> Iterator[tuple[str, int]]:
                 yield frame.replace("*", word), number[NOT[emotion]]
 
 
-def sayings(things: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, str, int]]:
-    """Yield texts with a mood about one of the things, the thing, and the number of the emotion."""
+def sayings(
+    things: Sequence[str], count: int, seed: int
+) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """Yield texts with a mood about one or two of the things, these, and the emotion's number."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     number = {emotion: i for i, emotion in enumerate(EMOTIONS)}
     for _ in range(count):
         emotion = rng.choice(list(SAYINGS))
-        thing = rng.choice(things)
-        yield rng.choice(SAYINGS[emotion].split("; ")).replace("*", thing), thing, number[emotion]
+        chosen = tuple(rng.sample(things, 1 + (rng.random() < TWO)))
+        saying = rng.choice(SAYINGS[emotion].split("; "))
+        yield saying.replace("*", " and ".join(chosen)), chosen, number[emotion]
 
 
 def goemotions(path: Path) -> list[tuple[str, list[int]]]:

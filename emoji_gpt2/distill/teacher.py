@@ -6,8 +6,8 @@
 
 A text's score for an emoji is (the cosine to the mean of its name's and keywords' vectors, plus
 LARGEST times the largest cosine to one of them) / TEMPERATURE, plus LEXICAL times what the text's
-words say by ``PhraseMaker.evidence``, plus PRIOR times the maker's prior against rare symbols, plus
-how often people use it. A cosine is the mean over the encoders.
+words say by ``PhraseMaker.evidence``, plus USE for each doubling of how often people use it
+(``mood.USED``). A cosine is the mean over the encoders.
 
 Several emoji: ``sequences`` goes on to things of the text that no emoji so far stands for. The
 numbers were chosen on half of google_emoji_translation.csv; figures of the other half, and of
@@ -23,14 +23,12 @@ from torch import Tensor
 
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.encoders import Encoders
-from emoji_gpt2.distill.mood import EMOTIONS, MOST_OFTEN, OFTEN
+from emoji_gpt2.distill.mood import EMOTIONS, USED
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.emoji.text import words
 from emoji_gpt2.model.export import MAX_NEW_TOKENS
 
-TEMPERATURE, LARGEST, LEXICAL, PRIOR = 0.05, 0.3, 0.2, 0.5
-MOST_OFTEN_USED, OFTEN_USED = 2.0, 1.5
-"""Nats for the emoji of ``mood``'s two lists."""
+TEMPERATURE, LARGEST, LEXICAL, USE = 0.05, 0.3, 0.2, 0.6
 COVER, COVERED = 0.4, 0.4
 """The weight of a thing's cosine above what an emoji so far, or anything, has: COVERED."""
 NAMED = 0.5
@@ -68,9 +66,10 @@ class Teacher:
         self._evidence_WE = torch.from_numpy(np.stack(list(maker.evidence.values()))).float()
         table = EmojiTable.builtin()
         number = {emoji: i for i, emoji in enumerate(maker.emoji)}
-        self._prior_E = PRIOR * torch.from_numpy(maker.prior).float()
-        for emoji, nats in ((OFTEN, OFTEN_USED), (MOST_OFTEN, MOST_OFTEN_USED)):
-            self._prior_E[[number[one] for one in table.split(emoji) if one in number]] += nats
+        self._use_E = torch.zeros(len(number))
+        for doublings, emoji in USED.items():
+            found = [number[one] for one in table.split(emoji) if one in number]
+            self._use_E[found] = USE * (1 + doublings)
         self._emotion_ME = torch.full((len(EMOTIONS), len(number)), UNFITTING)
         for row, emoji in enumerate(EMOTIONS.values()):
             found = [number[one] for one in table.split(emoji) if one in number]
@@ -101,7 +100,7 @@ class Teacher:
         owner_BF = self._owner.expand(len(each_BF), -1)
         largest_BE = torch.full_like(cosine_BE, -1.0).scatter_reduce(1, owner_BF, each_BF, "amax")
         meaning_BE = (cosine_BE + LARGEST * largest_BE) / TEMPERATURE
-        return meaning_BE + LEXICAL * lexical_BE + self._prior_E
+        return meaning_BE + LEXICAL * lexical_BE + self._use_E
 
     def with_mood(self, scores_BE: Tensor, emotions: list[list[int]], shares_B: Tensor) -> Tensor:
         """Return the scores of a mixture with the emoji of the texts' emotions.
