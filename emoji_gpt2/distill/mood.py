@@ -117,7 +117,8 @@ SAYINGS = {
     "i don't like this *; not my favorite *; we lost the *; the * was cancelled; no * today; "
     "i can't say i enjoyed the *; i wouldn't recommend the *; i expected more of the *; "
     "nobody liked my *; this isn't my idea of a *; the * never came",
-    "sadness": "i miss my *; nobody came to the *; my * never called back; no one came to my *; i can't believe the * is over; crying over *",
+    "sadness": "i miss my *; nobody came to the *; my * never called back; "
+    "no one came to my *; i can't believe the * is over; crying over *",
     "grief": "rip *; rip my *; rest in peace *; rest in peace, dear *; in loving memory of my *; "
     "my * passed away; my * died",
     "joy": "merry *; happy *; finally *; what a lovely *",

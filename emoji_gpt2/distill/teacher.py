@@ -66,10 +66,10 @@ class Teacher:
         self._evidence_WE = torch.from_numpy(np.stack(list(maker.evidence.values()))).float()
         table = EmojiTable.builtin()
         number = {emoji: i for i, emoji in enumerate(maker.emoji)}
-        self._use_E = torch.zeros(len(number))
+        self.use_E = torch.zeros(len(number))
         for doublings, emoji in USED.items():
             found = [number[one] for one in table.split(emoji) if one in number]
-            self._use_E[found] = USE * (1 + doublings)
+            self.use_E[found] = USE * (1 + doublings)
         self._emotion_ME = torch.full((len(EMOTIONS), len(number)), UNFITTING)
         for row, emoji in enumerate(EMOTIONS.values()):
             found = [number[one] for one in table.split(emoji) if one in number]
@@ -100,7 +100,7 @@ class Teacher:
         owner_BF = self._owner.expand(len(each_BF), -1)
         largest_BE = torch.full_like(cosine_BE, -1.0).scatter_reduce(1, owner_BF, each_BF, "amax")
         meaning_BE = (cosine_BE + LARGEST * largest_BE) / TEMPERATURE
-        return meaning_BE + LEXICAL * lexical_BE + self._use_E
+        return meaning_BE + LEXICAL * lexical_BE + self.use_E
 
     def with_mood(self, scores_BE: Tensor, emotions: list[list[int]], shares_B: Tensor) -> Tensor:
         """Return the scores of a mixture with the emoji of the texts' emotions.

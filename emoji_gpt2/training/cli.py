@@ -149,7 +149,8 @@ class EmojiCLI(LightningCLI):
             option, _, value = word.rpartition("=")
             if value.startswith("#"):  # read as YAML, it is a comment, that is nothing at all
                 argument = (option or before).lstrip("-")
-                raise UserError(argument, repr(value), "no # in front", f"write ./{value}")
+                remedy = f"write ./{value} for a file, or give it in quotes in a --config file"
+                raise UserError(argument, repr(value), "no # in front", remedy)
         self.config = parser.parse_args(self._words)
         for name in GONE:
             if self._options.pop(name) is not None:

@@ -7,7 +7,8 @@
 A text is a hit at k when any of its emoji, tones dropped, is among the first k of all; F1 is of a
 method's own answer as a set, of the first three emoji where it only ranks. "Half" are the texts
 whose SHA-256 begins with an odd byte: nothing was chosen on them. Semantic search ranks by the
-cosine to the mean of name and keywords. A comment of GoEmotions counts when an emoji of one of its
+cosine to the mean of name and keywords; "and use" adds how often people use each emoji, as the
+teacher does, counted in the other half. A comment of GoEmotions counts when an emoji of one of its
 emotions is among the first five. Differences are paired, 95 % by bootstrap of the texts.
 """
 
@@ -25,7 +26,7 @@ from emoji_gpt2.data.english import word_ranks
 from emoji_gpt2.data.synthetic import PhraseMaker
 from emoji_gpt2.distill.encoders import Encoders
 from emoji_gpt2.distill.mood import EMOTIONS, NEUTRAL, goemotions
-from emoji_gpt2.distill.teacher import Teacher
+from emoji_gpt2.distill.teacher import TEMPERATURE, Teacher
 from emoji_gpt2.distill.texts import descriptions
 from emoji_gpt2.emoji.text import normalize_text
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
@@ -90,10 +91,11 @@ def teachers(folders: list[str], emojilib: str | None) -> dict[str, Callable[[li
     cache = Path(".cache")
     methods: dict[str, Callable[[list[str]], Answers]] = {}
 
-    def search(encode: Encoders, texts: list[str]) -> Answers:
+    def search(encode: Encoders, texts: list[str], *, use: bool = False) -> Answers:
         plain = Teacher(encode, descriptions(TABLE), maker)
         vectors = torch.from_numpy(encode([normalize_text(text) for text in texts])).float()
-        return by_scores((vectors @ plain.emoji_ED.T).numpy(), UNTONED)
+        scores = vectors @ plain.emoji_ED.T / TEMPERATURE + use * plain.use_E
+        return by_scores(scores.numpy(), UNTONED)
 
     def whole(texts: list[str]) -> Answers:
         encode = Encoders(folders, cache)
@@ -108,6 +110,7 @@ def teachers(folders: list[str], emojilib: str | None) -> dict[str, Callable[[li
         name = " + ".join(Path(folder).name for folder in chosen)
         encode = Encoders(chosen, cache)
         methods[f"semantic search, {name}"] = lambda texts, encode=encode: search(encode, texts)
+    methods[f"semantic search, {name}, and use"] = lambda texts: search(encode, texts, use=True)
     methods["the teacher, without things"] = whole
     return methods
 
