@@ -9,9 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from hatchling.build import build_editable
+from transformers import pipeline
 
-from emoji_gpt2 import EmojiGPT2, generate_emoji
+from emoji_gpt2 import EmojiGenerator, EmojiGPT2, generate_emoji
 from emoji_gpt2.shipped import BASE_FOLDER, CONFIGS, model_path, with_config_paths
 from tests.cli_runs import (
     ROOT,
@@ -70,6 +72,15 @@ def test_the_base_is_fine_tuned_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(EmojiGPT2(pretrained="base").tokenizer) == 54_202
+
+
+def test_plain_transformers_computes_as_we_do_though_weights_are_stored_as_fp16() -> None:
+    pipe = pipeline("text-generation", str(BASE_FOLDER))
+    assert pipe.model.dtype == torch.float32
+    texts = ["I love pizza", "walking the dog in the park", "so tired, good night"]
+    found = [pipe(text, return_full_text=False, truncation=True) for text in texts]
+    wanted = EmojiGenerator.from_pretrained("base").generate(texts)
+    assert [one[0]["generated_text"] for one in found] == wanted
 
 
 def test_an_editable_install_uses_the_checkouts_files(

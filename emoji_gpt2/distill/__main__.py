@@ -59,6 +59,9 @@ def main(words: Sequence[str] | None = None) -> None:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path)
         folder = Path(cli.config["output_dir"]).expanduser()
         save_transformers_folder(cli.model.model.half(), cli.model.tokenizer, folder)
+        config = folder / "config.json"  # small on disk, but Transformers too computes in float32
+        text = config.read_text(encoding="utf-8").replace('"float16"', '"float32"')
+        config.write_text(text, encoding="utf-8")
         print(f"written: {folder}", file=sys.stderr)
 
 

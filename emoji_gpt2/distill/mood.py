@@ -1,8 +1,9 @@
 """What people answer to a mood, and which emoji they use often: tables, and texts made of them.
 
 ``EMOTIONS`` are those of GoEmotions (Demszky et al. 2020, https://arxiv.org/abs/2005.00547), each
-with its emoji, the more fitting first; 27, neutral, has none. ``USED`` is counted: in the half of
-google_emoji_translation.csv on which the teacher's weights were chosen too, flags left out.
+with its emoji, the more fitting first; 27, neutral, has none. ``USED`` is counted in that half of
+google_emoji_translation.csv (Google, Apache-2.0) on which the weights of ``teacher`` were chosen;
+what occurs once, and flags, are left out.
 """
 
 import csv

@@ -90,8 +90,9 @@ class DelimitedTable:
     def _fitted(self, cells: list[str]) -> list[str] | str:
         """Return as many cells as there are columns, or why that cannot be."""
         width = self._width
-        start = "#" if len(cells) < width else "# "
-        if len(cells) != width and cells[0].startswith(start):
+        if len(cells) == width:
+            return cells
+        if cells[0].startswith("#" if len(cells) < width else "# "):
             return COMMENT
         if any(map(str.strip, cells[width:])):
             return "more cells than the others"

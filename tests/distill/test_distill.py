@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer, GPT2LMHeadModel
 
 from emoji_gpt2 import EmojiGenerator, EmojiTable
@@ -308,9 +309,10 @@ def test_a_tiny_run_goes_on_and_writes_a_model_that_answers(
     generator = EmojiGenerator.from_pretrained("checkpoints/distilled")
     ((best, *_),) = generator.rank(["i love pizza"])
     assert best[0] in EmojiTable.builtin()
+    weights = load_file("checkpoints/distilled/model.safetensors")
+    assert {one.dtype for one in weights.values()} == {torch.float16}
     stored = GPT2LMHeadModel.from_pretrained("checkpoints/distilled", dtype="auto")
-    assert stored.dtype == torch.float16
-    assert generator.model.dtype == torch.float32
+    assert stored.dtype == generator.model.dtype == torch.float32
     last = Path("checkpoints/distilling/last.ckpt")
     run("--trainer.max_epochs=2", f"--ckpt_path={last}", "--output_dir=longer")
     assert load(last)["global_step"] == 4
