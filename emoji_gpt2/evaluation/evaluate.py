@@ -18,7 +18,7 @@ from emoji_gpt2.errors import MissingFileError, UserError, blaming, check
 from emoji_gpt2.evaluation.baselines import LexicalMatcher, Weighting
 from emoji_gpt2.evaluation.measure import Task, answer_statistics, measure, statistics
 from emoji_gpt2.evaluation.rankers import ConstantRanker, ModelRanker, Ranker, SemanticRanker
-from emoji_gpt2.evaluation.references import NAMES, References, Rows, read_references
+from emoji_gpt2.evaluation.references import References, Rows, read_references
 from emoji_gpt2.evaluation.report import Evaluation, System
 from emoji_gpt2.evaluation.scores import Estimate, Statistic, bootstrap, calibration_error
 from emoji_gpt2.files import PATH, default_cache_dir
@@ -83,35 +83,60 @@ def evaluate(
     reading = Reading(
         text_column, emoji_column, encoding, delimiter, labels_path, label_names, emoji_from_text
     )
+    task, training = _read(data, train_data, reading, allowed)
+    baselines = _baselines(task, training, semantic_model)
+    ranker = _model_ranker(model, device, batch_size)
+    if allowed is None and max_emoji is None:
+        max_emoji = min(ANSWER_LENGTH, max(map(len, task.references.rows)))
+    return _compared(task, training, ranker, baselines, max_emoji, resamples, seed)
+
+
+def _read(
+    data: Rows, train_data: Rows | None, reading: Reading, allowed: list[str] | None
+) -> tuple[Task, References | None]:
+    """Return what to evaluate on, and the training data if they are given."""
     read = partial(read_references, cache_dir=default_cache_dir(), candidates=allowed)
     task = Task(read(data, reading=reading), EmojiTable.builtin(), allowed)
-    references = task.references
-    training = None
-    if train_data is not None:
-        reading = replace(reading, labels_path=None)
-        training = read(train_data, reading=reading, argument="train_data")
-    rankers = _baselines(task, training, semantic_model)
-    note = ModelRanker.name if isinstance(model, EmojiGenerator) else str(model)
-    if not isinstance(model, EmojiGenerator):
-        model = EmojiGenerator.from_pretrained(model, device=device)
-    ranker = ModelRanker(model, note, batch_size)
-    answers: list[str] | None = None
-    if allowed is None:
-        max_emoji = max_emoji or min(ANSWER_LENGTH, max(map(len, references.rows)))
-        answers = model.generate(references.texts, max_emoji, batch_size=batch_size)
-    estimate = partial(bootstrap, n_texts=len(references.texts), resamples=resamples, seed=seed)
+    if train_data is None:
+        return task, None
+    reading = replace(reading, labels_path=None)
+    return task, read(train_data, reading=reading, argument="train_data")
+
+
+def _model_ranker(
+    model: str | Path | EmojiGenerator, device: str | None, batch_size: int
+) -> ModelRanker:
+    if isinstance(model, EmojiGenerator):
+        return ModelRanker(model, ModelRanker.name, batch_size)
+    generator = EmojiGenerator.from_pretrained(model, device=device)
+    return ModelRanker(generator, str(model), batch_size)
+
+
+def _compared(
+    task: Task,
+    training: References | None,
+    ranker: ModelRanker,
+    baselines: list[Ranker],
+    max_emoji: int | None,
+    resamples: int,
+    seed: int,
+) -> Evaluation:
+    """Return the scores of the model and the baselines."""
+    texts = task.references.texts
+    answers = ranker.generate(texts, max_emoji) if max_emoji else None
+    estimate = partial(bootstrap, n_texts=len(texts), resamples=resamples, seed=seed)
     return Evaluation(
-        model=note,
-        texts=len(references.texts),
-        rows=len(references.rows),
+        model=ranker.note,
+        texts=len(texts),
+        rows=len(task.references.rows),
         single_label=task.exact.single_label,
-        candidates=allowed,
+        candidates=task.candidates,
         max_emoji=max_emoji,
         systems={
             ranker.name: _system(ranker, task, estimate, answers),
-            **{one.name: _system(one, task, estimate) for one in rankers},
+            **{one.name: _system(one, task, estimate) for one in baselines},
         },
-        notes=_notes(task, training, of_names=data == NAMES),
+        notes=_notes(task, training),
         resamples=resamples,
         seed=seed,
     )
@@ -183,11 +208,9 @@ def _system(
     return System(ranker.note, *sides)
 
 
-def _notes(task: Task, training: References | None, *, of_names: bool) -> list[str]:
+def _notes(task: Task, training: References | None) -> list[str]:
     references = task.references
     notes = [*references.took, references.summary()]
-    if of_names:
-        notes.append("The lexical matchers know these names, and so the answers")
     rows = f"{len(references.rows):,} rows"
     if several := references.with_several():
         few = f"{several:,} of {rows} have several"

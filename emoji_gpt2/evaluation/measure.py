@@ -81,7 +81,7 @@ class Task:
     """Texts to evaluate on, exactly and with skin tones left aside; candidates None are all."""
 
     def __init__(
-        self, references: References, table: EmojiTable, candidates: Sequence[str] | None = None
+        self, references: References, table: EmojiTable, candidates: list[str] | None = None
     ) -> None:
         self.references, self.table = references, table
         self.candidates = candidates

@@ -48,6 +48,10 @@ class ModelRanker:
         for scores_BV in self._generator.log_probabilities(texts, self._batch_size):
             yield scores_BV.cpu().numpy()
 
+    def generate(self, texts: Sequence[str], max_emoji: int) -> list[str]:
+        """Return the model's own answers."""
+        return self._generator.generate(texts, max_emoji, batch_size=self._batch_size)
+
 
 class ConstantRanker:
     """The most frequent emoji first, whatever the text, with their frequencies as probabilities."""
