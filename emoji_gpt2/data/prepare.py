@@ -20,7 +20,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from tqdm import tqdm
 from transformers import GPT2Tokenizer
 
-from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.english import word_ranks
 from emoji_gpt2.data.examples import (
     Example,
@@ -31,7 +30,7 @@ from emoji_gpt2.data.examples import (
     read_examples,
     settle_tones,
 )
-from emoji_gpt2.data.rows import SPLIT, SYNTHETIC, TEST, TRAIN, VAL, RowCollector
+from emoji_gpt2.data.rows import SPLIT, SYNTHETIC, TEST, TRAIN, VAL, RowCollector, RowEncoder
 from emoji_gpt2.data.splits import MAX_HELD_OUT, Array, HashedTexts, Split, TextIndex
 from emoji_gpt2.data.store import StoreWriter, is_whole, only_writer
 from emoji_gpt2.data.synthetic import PhraseMaker

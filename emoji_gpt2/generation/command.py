@@ -25,8 +25,7 @@ from emoji_gpt2.emoji.table import SKIN_TONES, EmojiTable
 from emoji_gpt2.emoji.text import is_valid_unicode, normalize_text
 from emoji_gpt2.errors import OneLineParser, UserError, check, one_line_errors, short_flag
 from emoji_gpt2.files import default_cache_dir
-from emoji_gpt2.generation.answers import Answer
-from emoji_gpt2.generation.decoding import MAX_EMOJI, Decoding
+from emoji_gpt2.generation.decoding import MAX_EMOJI, Answer, Decoding
 from emoji_gpt2.generation.generator import EmojiGenerator
 from emoji_gpt2.generation.output import csv_rows, json_line, shown
 from emoji_gpt2.shipped import BASE

@@ -19,8 +19,14 @@ from transformers import DynamicCache, GPT2LMHeadModel, GPT2Tokenizer
 from emoji_gpt2.emoji.table import EmojiTable
 from emoji_gpt2.errors import UserError, blaming, check
 from emoji_gpt2.files import MODEL
-from emoji_gpt2.generation.answers import Answer, DecodingState
-from emoji_gpt2.generation.decoding import MAX_EMOJI, Decoding, Sampler, sum_groups
+from emoji_gpt2.generation.decoding import (
+    MAX_EMOJI,
+    Answer,
+    Decoding,
+    DecodingState,
+    Sampler,
+    sum_groups,
+)
 from emoji_gpt2.generation.inference import best_device, eval_mode, on_device
 from emoji_gpt2.gpt2_files import ARGUMENT as PRETRAINED
 from emoji_gpt2.gpt2_files import load_gpt2_tokenizer

@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.generation.answers import Answer
+from emoji_gpt2.generation.decoding import Answer
 
 MIN_TEXT_CELLS = 16
 """With less room beside an answer, a text stands above it."""

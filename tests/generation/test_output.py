@@ -6,7 +6,7 @@ import pytest
 from wcwidth import wcswidth
 
 from emoji_gpt2.emoji.table import EmojiTable
-from emoji_gpt2.generation.answers import Answer
+from emoji_gpt2.generation.decoding import Answer
 from emoji_gpt2.generation.output import cut, table_row
 
 TABLE = EmojiTable.builtin()

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from emoji_gpt2.data.encode import RowEncoder
 from emoji_gpt2.data.examples import Example, Report
+from emoji_gpt2.data.rows import RowEncoder
 from emoji_gpt2.emoji.text import text_hash
 from emoji_gpt2.tokenizer import add_emoji_tokens, builtin_gpt2_tokenizer
 
