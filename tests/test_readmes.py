@@ -1,4 +1,4 @@
-"""The READMEs and the Kaggle notebook: their commands parse, and the files they name are there."""
+"""READMEs and notebook: commands parse, files that are named are there, answers are the base's."""
 
 # ruff: noqa: F811 -- a fixture that is imported has the name of the parameter that asks for it
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from emoji_gpt2 import EmojiGenerator
 from emoji_gpt2.evaluation import command as evaluation
 from emoji_gpt2.generation import command as generation
 from tests.cli_runs import (
@@ -79,6 +80,20 @@ def test_files_that_are_named_are_there(path: Path) -> None:
     assert not links or path != READMES[0], "a package index does not have the file"
     named |= {path.parent / link for link in links}
     assert not [one for one in named if not one.exists()]
+
+
+def test_what_the_base_is_said_to_answer_is_what_it_answers() -> None:
+    readme = READMES[0].read_text(encoding="utf-8")
+    base = EmojiGenerator.from_pretrained("base")
+    said = re.search(r'generate "([^"]+)" --top_k 3\n(.*?)```', readme, re.DOTALL)
+    assert said
+    ranked = base.rank([said[1]], top_k=3)[0]
+    assert said[2] == "".join(f"{emoji}  {p:.3f}\n" for emoji, p in ranked)
+    answers = re.findall(r'generate "([^"]+)" +# (\S+)$', readme, re.MULTILINE)
+    table = READMES[3].read_text(encoding="utf-8")
+    answers += re.findall(r"^\| (.+?) \| (\S+) \| \S+ 0\.\d\d", table, re.MULTILINE)
+    assert len(answers) == 11
+    assert base.generate([text for text, _ in answers]) == [answer for _, answer in answers]
 
 
 def test_every_config_is_in_the_table() -> None:
