@@ -89,6 +89,7 @@ def teachers(folders: list[str], emojilib: str | None) -> dict[str, Callable[[li
     """Return semantic search with each encoder and with all, and the teacher."""
     maker = PhraseMaker(TABLE, UNTONED, word_ranks(builtin_gpt2_tokenizer().get_vocab()))
     cache = Path(".cache")
+    every = Encoders(folders, cache)
     methods: dict[str, Callable[[list[str]], Answers]] = {}
 
     def search(encode: Encoders, texts: list[str], *, use: bool = False) -> Answers:
@@ -98,11 +99,10 @@ def teachers(folders: list[str], emojilib: str | None) -> dict[str, Callable[[li
         return by_scores(scores.numpy(), UNTONED)
 
     def whole(texts: list[str]) -> Answers:
-        encode = Encoders(folders, cache)
         lib = Path(emojilib) if emojilib else None
-        teacher = Teacher(encode, descriptions(TABLE, lib), maker)
+        teacher = Teacher(every, descriptions(TABLE, lib), maker)
         normal = [normalize_text(text) for text in texts]
-        vectors = torch.from_numpy(encode(normal)).float()
+        vectors = torch.from_numpy(every(normal)).float()
         known = [teacher.known_words(text) for text in normal]
         return by_scores(teacher.scores(vectors, known).numpy(), UNTONED)
 
@@ -110,7 +110,7 @@ def teachers(folders: list[str], emojilib: str | None) -> dict[str, Callable[[li
         name = " + ".join(Path(folder).name for folder in chosen)
         encode = Encoders(chosen, cache)
         methods[f"semantic search, {name}"] = lambda texts, encode=encode: search(encode, texts)
-    methods[f"semantic search, {name}, and use"] = lambda texts: search(encode, texts, use=True)
+    methods["semantic search, all, and use"] = lambda texts: search(every, texts, use=True)
     methods["the teacher, without things"] = whole
     return methods
 
