@@ -75,6 +75,11 @@ def test_what_lightning_finds_late_is_one_line_before_training(cli: Cli, mistake
     assert run_files(cli.folder) == [], "the corrected command could not use the folder"
 
 
+def test_a_value_that_yaml_takes_for_a_comment_is_refused(cli: Cli) -> None:
+    said = "--data.delimiter: got '#', wanted no # in front; write ./# for a file, or give it in quotes"
+    assert said in cli("--data.delimiter=#").error()
+
+
 def test_what_was_in_the_folder_stays_and_the_corrected_command_works(cli: Cli) -> None:
     cli.folder.mkdir()
     (cli.folder / "notes.txt").write_text("mine", encoding="utf-8")
